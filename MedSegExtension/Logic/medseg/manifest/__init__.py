@@ -1,0 +1,5 @@
+"""Model manifests: the schema (`schema`), the steps it may name (`steps`)."""
+
+from .schema import Manifest, OutputClass
+
+__all__ = ["Manifest", "OutputClass"]
