@@ -1,0 +1,108 @@
+"""Resampling from one grid onto another by physical position: the only inverse that MedSeg has.
+
+Where both grids lie on one lattice (permutation, flip, crop, pad) voxels are copied exactly; otherwise SimpleITK
+interpolates. Voxels outside the source's extent (its outer voxel faces) get ``fill``; between the outermost centres
+and the faces the edge value is used, as ITK does.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from .grid import Grid, Index
+
+Interpolation = Literal["nearest", "linear", "bspline"]
+_INTERPOLATORS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}
+
+# Headers carry float32 numbers: lattices closer than this (in voxels, over the whole volume) are the same lattice.
+_LATTICE_TOLERANCE = 2e-3
+
+
+def lattice_map(source: Grid, target: Grid) -> tuple[Index, Index, Index] | None:
+    """How ``target`` indices read ``source`` exactly, or None where the lattices differ.
+
+    Returns (axis, sign, start): target axis a runs along source axis ``axis[a]`` in direction ``sign[a]``, and target
+    index 0 lies at source index ``start[axis[a]]`` (which may be outside the source).
+    """
+    matrix = source.index_map_from(target)
+    linear, offset = matrix[:3, :3], matrix[:3, 3]
+    rounded = np.rint(linear)
+    if not np.array_equal(np.abs(rounded).sum(axis=0), [1, 1, 1]) or not np.array_equal(
+        np.abs(rounded).sum(axis=1), [1, 1, 1]
+    ):
+        return None
+    # How far the corners of the target drift from the rounded map.
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(target.size) - 1)
+    drift = corners @ (linear - rounded).T + (offset - np.rint(offset))
+    if np.abs(drift).max() > _LATTICE_TOLERANCE:
+        return None
+    axis = tuple(int(np.argmax(np.abs(rounded[:, a]))) for a in range(3))
+    sign = tuple(int(rounded[axis[a], a]) for a in range(3))
+    start = tuple(int(v) for v in np.rint(offset))
+    return axis, sign, start  # type: ignore[return-value]
+
+
+def resample(
+    array: npt.NDArray[Any], source: Grid, target: Grid, *, interpolation: Interpolation = "linear", fill: float = 0.0
+) -> npt.NDArray[Any]:
+    """``array`` (K, J, I) on ``source`` as an array on ``target``.
+
+    Exact copies and ``nearest`` keep the dtype; ``linear`` and ``bspline`` return float32.
+    """
+    lattice = lattice_map(source, target)
+    if lattice is not None:
+        return _copy(array, target, *lattice, fill)
+    if interpolation != "nearest":
+        array = np.ascontiguousarray(array, dtype=np.float32)
+    dtype = array.dtype
+    carried = array.astype(np.uint8) if dtype == np.bool_ else array
+    if carried.dtype == np.float16:
+        carried = carried.astype(np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(carried))
+    image.SetOrigin(source.origin)
+    image.SetSpacing(source.spacing)
+    image.SetDirection(source.direction.ravel())
+    moved = sitk.Resample(
+        image,
+        target.size,
+        sitk.Transform(3, sitk.sitkIdentity),
+        _INTERPOLATORS[interpolation],
+        target.origin,
+        target.spacing,
+        target.direction.ravel(),
+        float(fill),
+        image.GetPixelID(),
+    )
+    return np.asarray(sitk.GetArrayFromImage(moved)).astype(dtype, copy=False)
+
+
+def _copy(
+    array: npt.NDArray[Any], target: Grid, axis: Index, sign: Index, start: Index, fill: float
+) -> npt.NDArray[Any]:
+    # numpy axes are K, J, I: index axis a is numpy axis 2 - a.
+    view = array.transpose([2 - axis[2 - n] for n in range(3)])
+    source_slices: list[slice] = []
+    target_slices: list[slice] = []
+    whole = True
+    for n in range(3):
+        a = 2 - n
+        size, length = target.size[a], view.shape[n]
+        if sign[a] < 0:
+            view = np.flip(view, axis=n)
+            first = length - 1 - start[axis[a]]
+        else:
+            first = start[axis[a]]
+        low, high = max(0, -first), min(size, length - first)
+        target_slices.append(slice(low, max(low, high)))
+        source_slices.append(slice(first + low, first + max(low, high)))
+        whole &= low == 0 and high == size
+    part = view[tuple(source_slices)]
+    if whole:
+        return np.ascontiguousarray(part)
+    out = np.full(target.shape, fill, dtype=array.dtype)
+    out[tuple(target_slices)] = part
+    return out
