@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -255,7 +255,7 @@ def _provenance(
     cleaned: list[dict[str, Any]],
 ) -> dict[str, Any]:
     manifest = model.manifest
-    parameters = asdict(options) | {"region": str(options.region) if options.region else None}
+    parameters = asdict_shallow(options) | {"region": str(options.region) if options.region else None}
     return {
         "medseg": __version__,
         "research_use_only": True,

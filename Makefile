@@ -1,0 +1,36 @@
+# make demo    runs the main job and shows what came out
+# make test    lint, types and all tests
+# Each target does the set-up that it needs; PYTHON chooses the interpreter (3.10 to 3.13).
+
+PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3 python; do \
+  $$p -c 'import sys, venv; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: install demo test test-recipes lint bench screenshots clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed; say which with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[slicer,dev]"
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/medseg demo --output demo-output --force
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: install
+	$(BIN)/python Testing/benchmarks/stages.py
+
+clean:
+	rm -rf $(VENV) demo-output Testing/output .pytest_cache .mypy_cache .ruff_cache
