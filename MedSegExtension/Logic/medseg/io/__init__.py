@@ -1,0 +1,6 @@
+"""Files and DICOM series -> `medseg.volume.Volume`, geometry kept exactly, every assumption told."""
+
+from .dicom_series import SeriesInfo, list_series
+from .files import read_volume
+
+__all__ = ["SeriesInfo", "list_series", "read_volume"]

@@ -1,0 +1,128 @@
+"""What all readers share: checks before reading, SimpleITK's errors as sentences, compact data types."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from ..errors import InputError
+
+log = logging.getLogger("medseg")
+Array = npt.NDArray[Any]
+
+SUPPORTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM, PNG, JPEG, TIFF"
+
+# What ITK says, and what it means to the person who gave the file.
+_ITK_MEANINGS = (
+    (
+        ("Zero-valued spacing", "Negative spacing"),
+        "has a voxel spacing that is zero or not a number; correct the file's header",
+    ),
+    (
+        ("determinant is 0",),
+        "has a singular direction matrix (two axes point the same way or one is zero), so voxels have no position "
+        "in the patient; correct the file's header",
+    ),
+    (
+        ("got only", "bytes but received", "not read completely", "File cannot be read", "truncated", "unexpected end"),
+        "is truncated or damaged: it has less image data than its header says; copy or export it again",
+    ),
+    (
+        ("matrix space", "Unable to determine ImageIO", "magic"),
+        "is not an image of the format that its name says; check what the file is",
+    ),
+    (
+        ("doesn't match dimension of space",),
+        "is a 2D image in a 3D space, which cannot be read; save it as a 3D volume of one slice",
+    ),
+)
+
+
+def check_file(path: Path) -> bytes:
+    """The first 512 bytes of a file; `InputError` where it is missing, not readable, empty, or an archive."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(512)
+    except FileNotFoundError as error:
+        raise InputError(f"{path.name}: there is no such file or folder; check the path.") from error
+    except PermissionError as error:
+        raise InputError(f"{path.name} may not be read by you; change its permissions or copy it.") from error
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    if not head:
+        raise InputError(f"{path.name} is an empty file; copy or export it again.")
+    if head.startswith(b"PK\x03\x04"):
+        raise InputError(
+            f"{path.name} is a zip archive, not an image; unpack it and give the image or the DICOM folder."
+        )
+    return head
+
+
+def read_itk(path: Path) -> Any:
+    """The ``SimpleITK.Image`` of a file, with errors as `InputError` and ITK's own warnings kept off the console."""
+    display: Any = sitk.ProcessObject  # SimpleITK has no type hints
+    before = display.GetGlobalWarningDisplay()
+    display.SetGlobalWarningDisplay(False)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise itk_error(path, error) from error
+    finally:
+        display.SetGlobalWarningDisplay(before)
+
+
+def itk_error(path: Path, error: Exception) -> InputError:
+    """The sentence for what ITK could not read; ITK's own text goes to the log."""
+    text = str(error)
+    log.debug("ITK on %s: %s", path.name, text)
+    for signs, meaning in _ITK_MEANINGS:
+        if any(sign in text for sign in signs):
+            return InputError(f"{path.name} {meaning}.")
+    return InputError(
+        f"{path.name} cannot be read: it is damaged or of a kind that is not supported ({SUPPORTED} are)."
+    )
+
+
+def compact(array: Array, name: str, warnings: list[str]) -> Array:
+    """Native byte order; integers as they are; double -> float32 unless that would lose more than rounding."""
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not np.issubdtype(array.dtype, np.floating) or array.dtype == np.float32:
+        return array
+    if array.dtype.itemsize > 4:
+        finite = np.isfinite(array)
+        largest = float(np.abs(array, where=finite, out=np.zeros_like(array)).max(initial=0.0))
+        if largest > float(np.finfo(np.float32).max):
+            warnings.append(f"{name} has values up to {largest:.3g}, beyond single precision; it is kept in double.")
+            return array
+        if largest > 2**24 and np.array_equal(np.rint(array), array):
+            warnings.append(
+                f"{name} has whole numbers up to {largest:.0f}, which single precision would round; "
+                "it is kept in double."
+            )
+            return array
+    return array.astype(np.float32)
+
+
+def rescaled(stored: Array, slope: float, intercept: float) -> Array:
+    """``stored * slope + intercept``: integers where both are whole numbers, else float32."""
+    if slope == 1 and intercept == 0:
+        return stored
+    if float(slope).is_integer() and float(intercept).is_integer() and np.issubdtype(stored.dtype, np.integer):
+        ends = [int(v) * int(slope) + int(intercept) for v in (stored.min(), stored.max())]
+        for dtype in (np.int16, np.int32, np.int64):
+            info = np.iinfo(dtype)
+            if info.min <= min(ends) and max(ends) <= info.max:
+                work = np.result_type(dtype, np.int32)
+                return (stored.astype(work) * int(slope) + int(intercept)).astype(dtype)
+    out = np.empty(stored.shape, np.float32)
+    for n in range(stored.shape[0]):  # slice by slice: double precision without a double copy of the volume
+        out[n] = stored[n].astype(np.float64) * slope + intercept
+    return out

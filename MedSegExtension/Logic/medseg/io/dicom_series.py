@@ -1,0 +1,185 @@
+"""What DICOM series a folder holds, and which of them is meant. Headers only; patient data is never read out."""
+
+from __future__ import annotations
+
+import os
+import warnings as python_warnings
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from ..errors import InputError
+from ..monitor import Monitor
+from ._common import check_file
+
+# Modality of storage classes, for files that lack the Modality tag (PS3.4 table B.5-1).
+_MODALITY_OF_CLASS = {
+    "1.2.840.10008.5.1.4.1.1.1": "CR",
+    "1.2.840.10008.5.1.4.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
+    "1.2.840.10008.5.1.4.1.1.2": "CT",
+    "1.2.840.10008.5.1.4.1.1.2.1": "CT",
+    "1.2.840.10008.5.1.4.1.1.4": "MR",
+    "1.2.840.10008.5.1.4.1.1.4.1": "MR",
+    "1.2.840.10008.5.1.4.1.1.128": "PT",
+}
+
+# Objects that are not images to segment, although some carry pixels.
+_NOT_IMAGES = {"SR", "SEG", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "FID", "AU", "ECG", "HD", "SMR"}
+
+_LISTED_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
+    "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing", "DirectoryRecordSequence",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One image series. ``slices``: images or frames. ``size``: (columns, rows). ``spacing``: along i and j in mm."""
+
+    uid: str
+    number: int | None
+    modality: str | None
+    description: str
+    slices: int
+    size: tuple[int, int]
+    spacing: tuple[float, float] | None
+    files: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def label(self) -> str:
+        """What messages call the series: modality and number."""
+        number = "without a number" if self.number is None else str(self.number)
+        return f"{self.modality or 'image'} series {number}"
+
+    def __str__(self) -> str:
+        spacing = "" if self.spacing is None else f" of {self.spacing[0]:.4g} x {self.spacing[1]:.4g} mm"
+        described = f' "{self.description}"' if self.description else ""
+        return (
+            f"number {'-' if self.number is None else self.number}: {self.modality or 'unknown modality'}{described}, "
+            f"{self.slices} slices, {self.size[0]}x{self.size[1]}{spacing}"
+        )
+
+
+def list_series(folder: str | Path) -> list[SeriesInfo]:
+    """The image series in a folder and its sub-folders, by number. Raises `InputError` where there is none."""
+    return scan(Path(folder), [], None)
+
+
+def scan(folder: Path, told: list[str], monitor: Monitor | None) -> list[SeriesInfo]:
+    """As `list_series`; what was skipped is added to ``told``."""
+    if not folder.is_dir():
+        check_file(folder)
+        raise InputError(f"{folder.name} is a file; give the folder of the DICOM series.")
+    paths = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_refused) for name in names)
+    found: dict[str, list[tuple[Path, Any]]] = {}
+    skipped: Counter[str] = Counter()
+    foreign, seen, copies = 0, set(), 0
+    for n, path in enumerate(paths):
+        if monitor is not None and n % 50 == 0:
+            monitor.checkpoint()
+        header = read_header(path)
+        if header is None:
+            foreign += 1
+            continue
+        if "DirectoryRecordSequence" in header:  # a DICOMDIR
+            continue
+        modality = modality_of(header)
+        if "Rows" not in header or modality in _NOT_IMAGES:
+            skipped[modality or "object without an image"] += 1
+            continue
+        instance = str(header.get("SOPInstanceUID", "")) or str(path)
+        if instance in seen:
+            copies += 1
+            continue
+        seen.add(instance)
+        found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
+    if skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
+        told.append(f"{folder.name}: DICOM objects that are not images were skipped ({kinds}).")
+    if copies:
+        told.append(f"{folder.name}: {copies} files are copies of others (same SOP Instance UID) and were skipped.")
+    if foreign and found:
+        told.append(f"{folder.name}: {foreign} files are not DICOM and were skipped.")
+    if not found:
+        also = f" ({', '.join(skipped)} objects only)" if skipped else f" ({len(paths)} files were looked at)"
+        raise InputError(f"{folder.name} holds no DICOM images{also}; give the folder of a series, or an image file.")
+    series = [_info(uid, members) for uid, members in found.items()]
+    return sorted(series, key=lambda s: (s.number is None, s.number or 0, s.uid))
+
+
+def choose(series: list[SeriesInfo], wanted: str | int | None, folder: str) -> SeriesInfo:
+    """The series that is meant by number or UID; `InputError` that lists them where that is not one of them."""
+    listing = "\n".join(f"  {one}" for one in series)
+    if wanted is None:
+        if len(series) == 1:
+            return series[0]
+        raise InputError(
+            f"{folder} holds {len(series)} image series; choose one by its number or UID (--series NUMBER):\n{listing}"
+        )
+    text = str(wanted).strip()
+    by_uid = [s for s in series if s.uid == text]
+    by_number = [s for s in series if s.number is not None and str(s.number) == text]
+    if len(by_uid) == 1:
+        return by_uid[0]
+    if len(by_number) == 1:
+        return by_number[0]
+    if by_number:
+        uids = "\n".join(f"  {one}, UID {one.uid}" for one in by_number)
+        raise InputError(f"{folder} holds {len(by_number)} series number {text}; choose one by its UID:\n{uids}")
+    raise InputError(f"{folder} holds no image series {text!r}; it has:\n{listing}")
+
+
+def read_header(path: Path) -> Any | None:
+    """The listed tags of a file, or None where it is not DICOM. Raises `InputError` where it is DICOM but damaged."""
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(512)
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read ({error.strerror or error}); check its permissions.") from error
+    if not is_dicom_head(head):
+        return None
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")
+            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_LISTED_TAGS))
+    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise InputError(f"{path.name} is a truncated or damaged DICOM file; copy or export it again.") from error
+
+
+def is_dicom_head(head: bytes) -> bool:
+    """True for a DICOM file by its first bytes: the ``DICM`` mark, or a data set without preamble."""
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 8 or head[:2] not in (b"\x08\x00", b"\x02\x00") or head[3] != 0:
+        return False
+    return head[4:6].isupper() or int.from_bytes(head[4:8], "little") < 256
+
+
+def modality_of(header: Any) -> str | None:
+    """The Modality tag, or what the storage class says where it is missing."""
+    return str(header.get("Modality") or "") or _MODALITY_OF_CLASS.get(str(header.get("SOPClassUID", "")))
+
+
+def _info(uid: str, members: list[tuple[Path, Any]]) -> SeriesInfo:
+    first = members[0][1]
+    spacing = first.get("PixelSpacing") or first.get("ImagerPixelSpacing")
+    number = first.get("SeriesNumber")
+    return SeriesInfo(
+        uid,
+        None if number in (None, "") else int(number),
+        modality_of(first),
+        str(first.get("SeriesDescription") or ""),
+        sum(int(h.get("NumberOfFrames") or 1) for _, h in members),
+        (int(first.get("Columns") or 0), int(first.get("Rows") or 0)),
+        (float(spacing[1]), float(spacing[0])) if spacing and len(spacing) == 2 else None,
+        tuple(path for path, _ in members),
+    )
+
+
+def _refused(error: OSError) -> None:
+    raise InputError(f"The folder cannot be read ({error.strerror}); check its permissions.") from error

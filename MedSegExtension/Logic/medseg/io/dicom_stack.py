@@ -1,0 +1,242 @@
+"""Slices with positions -> a regular orthogonal grid.
+
+Slices are ordered by their position along the normal, never by instance number or file name. Where they lie on a
+regular orthogonal grid, the array is theirs. Where they do not (gantry tilt shears the stack, gaps are uneven or slices
+are missing), the volume is interpolated linearly onto a regular grid in which every voxel is at its true place, and
+the acquired slices are kept beside it with their own grids (`SliceStack`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from ..grid import Grid
+from ..volume import SliceStack
+from ._common import Array
+
+Vector = npt.NDArray[np.float64]
+
+# A stack counts as regular where no slice is further than this from its place on the regular grid.
+_GAP_TOLERANCE = 0.02  # of the gap, along the normal
+_SHIFT_TOLERANCE = 0.1  # of a pixel, in the plane
+_PARALLEL = 1e-3  # radians between slices of one stack (0.06 degrees)
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """``pixels`` (J, I). ``position``: LPS mm of its first pixel; ``row``, ``column``: unit vectors along i and j.
+
+    ``spacing``: along i and along j in mm.
+    """
+
+    pixels: Array
+    position: Vector
+    row: Vector
+    column: Vector
+    spacing: tuple[float, float]
+    thickness: float | None
+    uid: str
+
+
+def build(
+    slices: list[Slice], padding: float | None, name: str, tilt: float | None, warnings: list[str]
+) -> tuple[Array, Grid, SliceStack | None]:
+    """Array (K, J, I), its grid, and the acquired slices where the array had to be interpolated.
+
+    ``padding``: the value outside the slices (the series' Pixel Padding Value), else the smallest value is taken.
+    ``tilt``: Gantry/Detector Tilt in degrees, only reported. Findings are added to ``warnings``.
+    """
+    first = slices[0]
+    _check_alike(slices, name)
+    axes = _axes(first)
+    normal = axes[:, 2]
+    slices = sorted(slices, key=lambda s: float(s.position @ normal))
+    heights = np.array([float(s.position @ normal) for s in slices])
+    gaps = np.diff(heights)
+    _check_duplicates(heights, gaps, name)
+    if len(slices) == 1:
+        thickness = first.thickness
+        if thickness is None:
+            warnings.append(f"{name} is one slice without a thickness; 1 mm was assumed.")
+        grid = Grid((first.pixels.shape[1], first.pixels.shape[0], 1), (*first.spacing, thickness or 1.0),
+                    _xyz(first.position), axes)  # fmt: skip
+        return first.pixels[np.newaxis], grid, None
+
+    mean_gap = float(gaps.mean())
+    off_place = float(np.abs(heights - (heights[0] + mean_gap * np.arange(len(slices)))).max())
+    uneven = off_place > _GAP_TOLERANCE * mean_gap
+    in_plane = np.array([axes[:, :2].T @ (s.position - slices[0].position) for s in slices])
+    shift = np.abs(in_plane / first.spacing).max()
+    sheared = bool(shift > _SHIFT_TOLERANCE)
+    if uneven:
+        warnings.append(_describe_gaps(gaps, heights, name))
+    if sheared:
+        warnings.append(_describe_shear(in_plane, heights, tilt, name))
+    dtype = np.result_type(*[s.pixels.dtype for s in slices])
+    if not uneven and not sheared:
+        size = (first.pixels.shape[1], first.pixels.shape[0], len(slices))
+        grid = Grid(size, (*first.spacing, mean_gap), _xyz(slices[0].position), axes)
+        return np.stack([s.pixels for s in slices]).astype(dtype, copy=False), grid, None
+    if first.pixels.ndim != 2:
+        raise InputError(f"{name} is a colour series whose slices are not on a regular grid; this is not supported.")
+    stack = _stack(slices, axes, gaps, dtype)
+    outside = float(stack.pixels.min()) if padding is None else padding
+    array, grid = _regular(stack, heights, in_plane, axes, float(np.median(gaps)), outside)
+    warnings.append(
+        f"{name} was interpolated onto a regular grid of {'x'.join(map(str, grid.size))} voxels of "
+        f"{' x '.join(f'{s:.4g}' for s in grid.spacing)} mm; networks that work on acquired slices are given those."
+    )
+    return array, grid, stack
+
+
+def _axes(one: Slice) -> npt.NDArray[np.float64]:
+    """Orthonormal columns i, j, k nearest to the slice's own row and column; k = i x j."""
+    column = one.column - one.row * float(one.row @ one.column)
+    column /= np.linalg.norm(column)
+    return np.stack([one.row, column, np.cross(one.row, column)], axis=1)
+
+
+def _check_alike(slices: list[Slice], name: str) -> None:
+    first = slices[0]
+    shapes = sorted({s.pixels.shape for s in slices})
+    if len(shapes) > 1:
+        sizes = ", ".join(f"{shape[1]}x{shape[0]}" for shape in shapes)
+        raise InputError(f"{name} has slices of different sizes ({sizes}); give a folder with one stack of them.")
+    if any(np.abs(np.subtract(s.spacing, first.spacing)).max() > 1e-3 * min(first.spacing) for s in slices):
+        raise InputError(f"{name} has slices of different pixel spacing; give a folder with one stack of them.")
+    turned = [s for s in slices if max(_angle(s.row, first.row), _angle(s.column, first.column)) > _PARALLEL]
+    if turned:
+        raise InputError(
+            f"{name} has slices in several orientations ({len(turned)} of {len(slices)} are not parallel to the first: "
+            "a localizer or several stacks); give a folder with one stack of them."
+        )
+
+
+def _angle(one: Vector, other: Vector) -> float:
+    return float(np.linalg.norm(one - other))
+
+
+def _check_duplicates(heights: Vector, gaps: Vector, name: str) -> None:
+    """Slices at one place cannot be stacked: two images are one too many, and which is meant is not guessed."""
+    if len(heights) < 2:
+        return
+    same = gaps < 1e-3
+    if not same.any():
+        return
+    places = int((~same).sum()) + 1
+    if places * 2 <= len(heights) and len(heights) % places == 0:
+        raise InputError(
+            f"{name} has {len(heights)} images at {places} positions, {len(heights) // places} at each (a 4D series: "
+            "times, echoes or b-values); export one of them as a series of its own."
+        )
+    where = ", ".join(f"{h:.2f}" for h in heights[:-1][same][:5])
+    raise InputError(
+        f"{name} has {int(same.sum())} slices at the same position as another (at {where} mm along the normal); "
+        "remove the ones that are not wanted."
+    )
+
+
+def _describe_gaps(gaps: Vector, heights: Vector, name: str) -> str:
+    """Runs of equal gaps, and how many slices are missing where a gap is a multiple of the usual one."""
+    median = float(np.median(gaps))
+    runs: list[list[float]] = []
+    for gap in gaps:
+        if runs and abs(runs[-1][1] - gap) <= _GAP_TOLERANCE * median:
+            runs[-1][0] += 1
+        else:
+            runs.append([1, float(gap)])
+    listed = ", ".join(f"{int(count)} x {gap:.4g}" for count, gap in runs[:8]) + (", ..." if len(runs) > 8 else "")
+    text = f"{name}: its {len(gaps) + 1} slices are unevenly spaced (gaps along the normal: {listed} mm)"
+    multiples = gaps / median
+    missing = np.rint(multiples) - 1
+    holes = (missing >= 1) & (np.abs(multiples - np.rint(multiples)) < 0.05)
+    if holes.any() and not (np.abs(multiples[~holes] - 1) > 0.05).any():
+        where = ", ".join(f"{heights[n]:.2f} and {heights[n + 1]:.2f}" for n in np.flatnonzero(holes)[:5])
+        count = int(missing[holes].sum())
+        text += f"; {count} {'slice is' if count == 1 else 'slices are'} missing (between {where} mm)"
+    return text + "."
+
+
+def _describe_shear(in_plane: Vector, heights: Vector, tilt: float | None, name: str) -> str:
+    extent = float(np.linalg.norm(in_plane[-1]))
+    angle = float(np.degrees(np.arctan2(extent, heights[-1] - heights[0])))
+    stated = "" if tilt is None else f"; the header says {abs(float(tilt)):.1f}"
+    return (
+        f"{name} is sheared: its slices shift by {extent:.1f} mm in the plane over the stack, "
+        f"a gantry tilt of {angle:.1f} degrees{stated}."
+    )
+
+
+def _stack(slices: list[Slice], axes: npt.NDArray[np.float64], gaps: Vector, dtype: np.dtype[np.generic]) -> SliceStack:
+    grids = []
+    for n, one in enumerate(slices):
+        near = gaps[max(n - 1, 0) : n + 1]
+        thickness = one.thickness or float(near.min())
+        size = (one.pixels.shape[1], one.pixels.shape[0], 1)
+        grids.append(Grid(size, (*one.spacing, thickness), _xyz(one.position), axes))
+    pixels = np.stack([s.pixels for s in slices]).astype(dtype, copy=False)
+    return SliceStack(pixels, tuple(grids), tuple(s.uid for s in slices))
+
+
+def _regular(
+    stack: SliceStack, heights: Vector, in_plane: Vector, axes: npt.NDArray[np.float64], gap: float, outside: float
+) -> tuple[Array, Grid]:
+    """Linear interpolation of the slices onto an orthogonal grid that holds all of them.
+
+    In the plane each slice is shifted by its true offset; between slices the two neighbours are weighted by distance.
+    Where only one neighbour reaches (the stack is sheared), the nearer slice decides: its value, or ``outside``.
+    """
+    rows, columns = stack.pixels.shape[1:]
+    spacing = np.array(stack.grids[0].spacing[:2])
+    offsets = in_plane / spacing  # (K, 2) in pixels along i, j
+    low = np.floor(offsets.min(axis=0) + 1e-6)
+    extra = np.ceil(offsets.max(axis=0) - low - 1e-6).astype(int)
+    shape = (rows + int(extra[1]), columns + int(extra[0]))
+    count = int(np.floor((heights[-1] - heights[0]) / gap + 0.5)) + 1
+    integer = np.issubdtype(stack.pixels.dtype, np.integer)
+    array = np.empty((count, *shape), stack.pixels.dtype)
+    placed: dict[int, Array] = {}
+    for k in range(count):
+        at = heights[0] + k * gap
+        upper = int(np.clip(np.searchsorted(heights, at, side="right"), 1, len(heights) - 1))
+        lower = upper - 1
+        weight = float(np.clip((at - heights[lower]) / (heights[upper] - heights[lower]), 0, 1))
+        for n in (lower, upper):
+            if n not in placed:
+                placed[n] = _place(stack.pixels[n], offsets[n] - low, shape)
+        placed = {n: placed[n] for n in (lower, upper)}  # only the two neighbours are held
+        one, other = placed[lower], placed[upper]
+        blend = one * (1 - weight) + other * weight
+        nearer = one if weight < 0.5 else other
+        blend = np.where(np.isnan(blend), nearer, blend)
+        blend = np.where(np.isnan(blend), outside, blend)
+        array[k] = np.rint(blend) if integer else blend
+    origin = np.array(stack.grids[0].origin) + axes[:, :2] @ (low * spacing)
+    return array, Grid((shape[1], shape[0], count), (float(spacing[0]), float(spacing[1]), gap), _xyz(origin), axes)
+
+
+def _place(pixels: Array, offset: Vector, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """A slice shifted by ``offset`` pixels (i, j; fractions by linear interpolation) on ``shape``; NaN outside it."""
+    out = pixels.astype(np.float64)
+    start = [0, 0]
+    for axis, n in ((0, 1), (1, 0)):  # numpy axis, component of offset
+        whole = int(np.floor(offset[n] + 1e-6))
+        part = float(offset[n]) - whole
+        start[axis] = whole
+        if part > 1e-6:
+            before, after = np.delete(out, -1, axis), np.delete(out, 0, axis)
+            # the first target pixel inside the slice lies between its first and second pixel
+            out = after * (1 - part) + before * part
+            start[axis] = whole + 1
+    placed = np.full(shape, np.nan)
+    placed[start[0] : start[0] + out.shape[0], start[1] : start[1] + out.shape[1]] = out
+    return placed
+
+
+def _xyz(values: Vector) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in values)
+    return (x, y, z)

@@ -1,0 +1,108 @@
+"""`read_volume`: any supported file or DICOM folder -> `Volume`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import InputError
+from ..grid import Grid
+from ..monitor import Monitor
+from ..volume import Volume
+from ._common import SUPPORTED, check_file, compact, read_itk
+from .dicom import read_dicom
+from .dicom_series import is_dicom_head
+from .nifti import read_nifti
+from .pictures import read_picture
+
+_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+
+
+def read_volume(path: str | Path, *, series: str | int | None = None, monitor: Monitor | None = None) -> Volume:
+    """Read a file or a DICOM folder.
+
+    ``path``: NIfTI, NRRD, MetaImage, DICOM (a file or a folder, searched with its sub-folders), PNG, JPEG or TIFF.
+    ``series``: number or UID of the DICOM series where a folder has several; without it they are listed in the error.
+    ``monitor``: hears progress and warnings; the warnings are in ``Volume.warnings`` as well.
+
+    Integers keep their type, double becomes float32, DICOM values are rescaled (HU for CT), films become 0 to 255.
+    4D and colour give ``array`` (K, J, I, C). Raises `InputError`, whose sentence names the file.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            volume = read_dicom(path, series, monitor)
+        else:
+            head = check_file(path)
+            volume = _read_file(path, head, series, monitor)
+    except MemoryError as error:
+        raise InputError(f"{path.name} does not fit into the memory of this machine.") from error
+    except InputError as error:
+        text = str(error)
+        raise error if path.name in text else InputError(f"{path.name}: {text}") from error
+    if monitor is not None:
+        for sentence in volume.warnings:
+            monitor.warn(sentence)
+    return volume
+
+
+def _read_file(path: Path, head: bytes, series: str | int | None, monitor: Monitor | None) -> Volume:
+    name = path.name.lower()
+    if is_dicom_head(head):
+        return read_dicom(path, series, monitor)
+    if series is not None:
+        raise InputError(f"{path.name} is not DICOM, so no series can be chosen in it; leave the series out.")
+    if name.endswith((".nii", ".nii.gz")):
+        return read_nifti(path)
+    if name.endswith(_ITK):
+        return _read_with_itk(path)
+    if name.endswith(_PICTURES):
+        return read_picture(path)
+    if name.endswith((".dcm", ".ima")):
+        raise InputError(f"{path.name} is not a DICOM file, although its name says so; check what the file is.")
+    raise InputError(f"{path.name} is not an image of a kind that is supported ({SUPPORTED}).")
+
+
+def _read_with_itk(path: Path) -> Volume:
+    """NRRD and MetaImage. 4D and vector images become (K, J, I, C), 2D images one slice of 1 mm."""
+    warnings: list[str] = []
+    image = read_itk(path)
+    array = sitk.GetArrayFromImage(image)  # (..., K, J, I[, C])
+    dimension = image.GetDimension()
+    if "complex" in image.GetPixelIDTypeAsString():
+        raise InputError(f"{path.name} has complex values; save their magnitude.")
+    vector = image.GetNumberOfComponentsPerPixel() > 1
+    if not vector:
+        array = array[..., np.newaxis]
+    if dimension == 2:
+        array = array[np.newaxis]
+        warnings.append(f"{path.name} is a 2D image; it is taken as one axial slice of 1 mm.")
+    else:
+        # frames and components together last
+        array = np.moveaxis(array.reshape(-1, *array.shape[-4:]), 0, -2)
+        array = array.reshape(*array.shape[:3], -1)
+    array = array[..., 0] if array.shape[3] == 1 else array
+    if path.suffix.lower() in (".nrrd", ".nhdr") and not image.HasMetaDataKey("NRRD_space"):
+        warnings.append(f"{path.name} does not say how it lies in the patient (no space field); LPS axes were assumed.")
+    return Volume(
+        compact(np.ascontiguousarray(array), path.name, warnings),
+        _itk_grid(image),
+        name=path.name,
+        warnings=tuple(warnings),
+    )
+
+
+def _itk_grid(image: Any) -> Grid:
+    """Grid of the first three axes, from the matrix: columns of a sheared ITK direction need not be unit vectors."""
+    dimension = image.GetDimension()
+    direction = np.array(image.GetDirection()).reshape(dimension, dimension)
+    affine = np.eye(4)
+    n = min(dimension, 3)
+    affine[:n, :n] = (direction * np.array(image.GetSpacing()))[:n, :n]
+    affine[:n, 3] = image.GetOrigin()[:n]
+    size = (*image.GetSize(), 1)[:3]
+    return Grid.from_affine(affine, size)
