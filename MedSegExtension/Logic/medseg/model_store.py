@@ -1,0 +1,139 @@
+"""Where models are kept, with the standard library only (adding one loads the checks when it is asked for).
+
+Searched in this order, the first model of an id counts: the folders in the environment variable ``MEDSEG_MODELS``
+(separated as in PATH), the user's own folder, the models shipped with MedSeg. A model is a folder with
+``manifest.json``, directly in one of these (or one of these itself).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from .errors import ModelError
+from .model_card import MANIFEST_NAME, ModelCard, read_card
+
+
+def data_folder() -> Path:
+    """The user's MedSeg folder: ``MEDSEG_DATA_DIR``, or the platform's place for application data."""
+    override = os.environ.get("MEDSEG_DATA_DIR")
+    if override:
+        return Path(override)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "medseg"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "medseg"
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "medseg"
+
+
+def user_folder() -> Path:
+    """Where `add_model` puts models; it may not exist yet."""
+    return data_folder() / "models"
+
+
+def shipped_folders() -> list[Path]:
+    """The models that came with MedSeg: beside ``Logic`` in the source tree and in Slicer, inside a wheel else."""
+    package = Path(__file__).resolve().parent
+    return [f for f in (package.parents[1] / "Resources" / "Models", package / "models") if f.is_dir()]
+
+
+def search_folders() -> list[Path]:
+    """All folders that are searched, in order."""
+    named = [Path(p).expanduser() for p in os.environ.get("MEDSEG_MODELS", "").split(os.pathsep) if p]
+    return list(dict.fromkeys([*named, user_folder(), *shipped_folders()]))
+
+
+def installed_models() -> list[ModelCard]:
+    """A card of each installed model; one that cannot be read is there with its ``error``."""
+    cards: dict[str, ModelCard] = {}
+    for folder in search_folders():
+        for package in _packages(folder):
+            card = read_card(package)
+            cards.setdefault(card.id, card)
+    return list(cards.values())
+
+
+def find_model(id: str) -> Path:
+    """The package folder of the installed model ``id``; `ModelError` with the nearest ids where there is none."""
+    cards = {card.id: card for card in installed_models()}
+    if id in cards:
+        return cards[id].folder
+    near = difflib.get_close_matches(id, cards, 3)
+    if near:
+        hint = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
+    elif cards:
+        hint = "Installed are: " + ", ".join(sorted(cards)) + "."
+    else:
+        hint = "No models are installed."
+    raise ModelError(f"There is no installed model {id!r}, and no file or folder of that name. {hint}")
+
+
+def add_model(source: str | Path, *, weights: Path | None = None, replace: bool = False) -> ModelCard:
+    """Check a package (any form that `medseg.package.load_model` takes) and copy it into the user's folder.
+
+    All or nothing: an interrupted copy leaves no half model. The same model again is no error; another one of the same
+    id is, unless ``replace``.
+    """
+    from .package import load_model, package_members, sha256_from
+    from .package_files import new_folder
+
+    model = load_model(source, weights=weights)
+    target = user_folder() / _folder_name(model.manifest.id)
+    if target.exists() and not replace:
+        if sha256_from(target) == model.sha256 and read_card(target).version == model.manifest.version:
+            return read_card(target)
+        raise ModelError(
+            f"Another model is installed as {model.manifest.id} (version {read_card(target).version or 'unknown'}); "
+            "remove it first, or replace it."
+        )
+    members = package_members(model)
+    with new_folder(target) as new:
+        for name, content in members.items():
+            file = new.joinpath(*name.split("/"))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, bytes):
+                file.write_bytes(content)
+            else:
+                shutil.copyfile(content, file)
+    return read_card(target)
+
+
+def remove_model(id: str) -> None:
+    """Remove the model ``id`` from the user's folder; models elsewhere are left alone (`ModelError`)."""
+    for package in _packages(user_folder()):
+        if package == user_folder() or read_card(package).id != id:
+            continue
+        try:
+            if package.is_symlink():
+                package.unlink()
+                return
+            # Renamed first, so that no half-removed model is ever listed.
+            grave = Path(tempfile.mkdtemp(prefix=".old-", dir=package.parent))
+            package.replace(grave / "model")
+        except OSError as error:
+            raise ModelError(f"{id} could not be removed: {error.strerror or error}; is it in use?") from error
+        shutil.rmtree(grave, ignore_errors=True)
+        return
+    folder = find_model(id)
+    raise ModelError(f"{id} is not in your own model folder but in {folder}; remove it there by hand, or leave it.")
+
+
+def _packages(folder: Path) -> list[Path]:
+    if (folder / MANIFEST_NAME).is_file():
+        return [folder]
+    try:
+        entries = sorted(folder.iterdir(), key=lambda p: p.name)
+    except OSError:
+        return []
+    return [e for e in entries if not e.name.startswith(".") and (e / MANIFEST_NAME).is_file()]
+
+
+def _folder_name(id: str) -> str:
+    """A folder name that every system takes (a trailing dot or a device name such as ``con`` does not work)."""
+    name = id.rstrip(". ")
+    return f"{name}_" if name != id or re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name) else name
