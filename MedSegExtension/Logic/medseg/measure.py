@@ -1,0 +1,87 @@
+"""Measurements of a segmentation, as tables: one row a segment here, one row a lesion in `medseg.measure_lesions`, one
+row a slice in `medseg.measure_slices`. All positions, lengths and volumes go through the grid, which may be oblique.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .grid import Grid
+from .measure_lesions import lesion_columns, lesion_rows
+from .measure_slices import slice_table, volume_scores
+from .postprocess import Box, Mask, components
+from .result import Cell, Column, Layer, SegmentClass, Table
+
+__all__ = ["measure", "slice_table", "volume_scores"]
+
+
+def measure(
+    layers: tuple[Layer, ...],
+    values: npt.NDArray[Any],
+    grid: Grid,
+    *,
+    connectivity: int = 26,
+    unit: str = "",
+) -> dict[str, Table]:
+    """Tables ``segments`` and, where a class is a lesion class, ``lesions``.
+
+    ``layers``: labels (K, J, I) on ``grid``. ``values``: the input (K, J, I) in ``unit`` (HU for CT). ``connectivity``:
+    6, 18 or 26, of components and lesions. Segments are in the model's order; the lesions of a segment are numbered
+    from 1 by volume, largest first.
+    """
+    segments: list[tuple[Cell, ...]] = []
+    lesions: list[tuple[Cell, ...]] = []
+    for item, box, mask in _segments(layers):
+        if box is None:
+            segments.append((item.name, item.value, 0, 0.0, 0, None, None, None, None))
+            continue
+        inside = values[box][mask].astype(np.float64)
+        labelled, count = components(mask, connectivity, 0)
+        segments.append(
+            (
+                item.name,
+                item.value,
+                len(inside),
+                len(inside) * grid.voxel_volume / 1000,
+                count,
+                float(inside.mean()),
+                float(inside.std()),
+                float(inside.min()),
+                float(inside.max()),
+            )
+        )
+        if item.lesion:
+            start = (box[0].start, box[1].start, box[2].start)
+            lesions += lesion_rows(item.name, labelled, values[box], start, grid)
+    tables = {"segments": Table("segments", _segment_columns(connectivity, unit), tuple(segments))}
+    if any(item.lesion for layer in layers for item in layer.classes):
+        tables["lesions"] = Table("lesions", lesion_columns(unit, connectivity), tuple(lesions))
+    return tables
+
+
+def _segments(layers: tuple[Layer, ...]) -> Iterator[tuple[SegmentClass, Box | None, Mask]]:
+    """Each class with its bounding box and its mask in there."""
+    for layer in layers:
+        boxes = ndimage.find_objects(layer.labels)
+        for item in layer.classes:
+            box = boxes[item.value - 1] if item.value <= len(boxes) else None
+            yield item, box, (layer.labels[box] == item.value if box is not None else np.zeros((0, 0, 0), dtype=bool))
+
+
+def _segment_columns(connectivity: int, unit: str) -> tuple[Column, ...]:
+    return (
+        Column("segment", "str", "", "name of the class"),
+        Column("value", "int", "", "label value of the class in its layer"),
+        Column("voxels", "int", "", "number of voxels"),
+        Column("volume_ml", "float", "ml", "voxels times the volume of a voxel, in millilitres"),
+        Column("components", "int", "", f"connected components ({connectivity}-connectivity)"),
+        Column("mean", "float", unit, "mean of the first input over the segment"),
+        Column("std", "float", unit, "population standard deviation of the first input over the segment"),
+        Column("minimum", "float", unit, "least value of the first input in the segment"),
+        Column("maximum", "float", unit, "greatest value of the first input in the segment"),
+    )
