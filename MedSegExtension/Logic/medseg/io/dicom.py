@@ -15,7 +15,7 @@ from ..monitor import Monitor
 from ..volume import Volume
 from ._common import Array, compact
 from .dicom_pixels import modality_values, read_dataset, read_frames
-from .dicom_series import choose, modality_of, scan
+from .dicom_series import choose, is_dicom_head, modality_of, scan
 from .dicom_stack import Slice, build
 from .xray import is_film, read_film
 
@@ -182,7 +182,13 @@ def _plain(value: Any) -> Any:
 
 
 def _has_neighbours(path: Path) -> bool:
+    """True where another DICOM file lies beside this one (the first twenty files are looked at)."""
     try:
-        return sum(1 for other in path.parent.iterdir() if other.is_file() and other.suffix == path.suffix) > 1
+        beside = (other for other in path.parent.iterdir() if other != path and other.is_file())
+        for _, other in zip(range(20), beside, strict=False):
+            with other.open("rb") as handle:
+                if is_dicom_head(handle.read(140)):
+                    return True
     except OSError:
-        return False
+        pass
+    return False

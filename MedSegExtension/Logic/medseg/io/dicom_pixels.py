@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from ..errors import InputError
 from ._common import Array, check_file, compact, read_itk, rescaled
+from .dicom_series import MODALITY_OF_CLASS
 
 # Odd headers are judged here and told in the volume's warnings; pydicom's own remarks are not for users.
 logging.getLogger("pydicom").setLevel(logging.ERROR)
@@ -33,6 +34,8 @@ def read_dataset(path: Path) -> Any:
     except Exception as error:  # pydicom raises nearly anything on damaged files
         raise InputError(truncated) from error
     if rows is None and "SOPClassUID" not in dataset:  # what pydicom gives for a file that ends inside a value
+        raise InputError(truncated)
+    if rows is None and str(dataset.SOPClassUID) in MODALITY_OF_CLASS:
         raise InputError(truncated)
     if rows is None:
         kind = str(dataset.get("Modality") or "object")

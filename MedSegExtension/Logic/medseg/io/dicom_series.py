@@ -17,7 +17,7 @@ from ..monitor import Monitor
 from ._common import check_file
 
 # Modality of storage classes, for files that lack the Modality tag (PS3.4 table B.5-1).
-_MODALITY_OF_CLASS = {
+MODALITY_OF_CLASS = {
     "1.2.840.10008.5.1.4.1.1.1": "CR",
     "1.2.840.10008.5.1.4.1.1.1.1": "DX",
     "1.2.840.10008.5.1.4.1.1.1.1.1": "DX",
@@ -89,6 +89,8 @@ def scan(folder: Path, told: list[str], monitor: Monitor | None) -> list[SeriesI
         if "DirectoryRecordSequence" in header:  # a DICOMDIR
             continue
         modality = modality_of(header)
+        if "Rows" not in header and str(header.get("SOPClassUID", "")) in (*MODALITY_OF_CLASS, ""):
+            raise InputError(f"{path.name} is a truncated or damaged DICOM file; copy or export it again.")
         if "Rows" not in header or modality in _NOT_IMAGES:
             skipped[modality or "object without an image"] += 1
             continue
@@ -162,7 +164,7 @@ def is_dicom_head(head: bytes) -> bool:
 
 def modality_of(header: Any) -> str | None:
     """The Modality tag, or what the storage class says where it is missing."""
-    return str(header.get("Modality") or "") or _MODALITY_OF_CLASS.get(str(header.get("SOPClassUID", "")))
+    return str(header.get("Modality") or "") or MODALITY_OF_CLASS.get(str(header.get("SOPClassUID", "")))
 
 
 def _info(uid: str, members: list[tuple[Path, Any]]) -> SeriesInfo:

@@ -42,8 +42,9 @@ def read_volume(path: str | Path, *, series: str | int | None = None, monitor: M
     except MemoryError as error:
         raise InputError(f"{path.name} does not fit into the memory of this machine.") from error
     except InputError as error:
-        text = str(error)
-        raise error if path.name in text else InputError(f"{path.name}: {text}") from error
+        if path.name in str(error):
+            raise
+        raise InputError(f"{path.name}: {error}") from error
     if monitor is not None:
         for sentence in volume.warnings:
             monitor.warn(sentence)

@@ -30,6 +30,7 @@ def film_grid(columns: int, rows: int, spacing: tuple[float, float]) -> Grid:
 
 def read_picture(path: Path) -> Volume:
     """A picture as one slice; grey RGB becomes scalar, true colour keeps its channels. Spacing 1 mm is assumed."""
+    _check_jpeg(path)
     image = read_itk(path)
     if image.GetDimension() != 2 and image.GetSize()[2:] != (1,) * (image.GetDimension() - 2):
         raise InputError(f"{path.name} has several pages; save the page that is wanted as a file of its own.")
@@ -49,6 +50,13 @@ def read_picture(path: Path) -> Volume:
         name=path.name,
         warnings=tuple(warnings),
     )
+
+
+def _check_jpeg(path: Path) -> None:
+    """libjpeg fills what is missing of a cut file with grey and goes on; the end marker must follow the last scan."""
+    data = path.read_bytes()
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+        raise InputError(f"{path.name} is truncated: it ends inside the picture; copy or export it again.")
 
 
 def to_grey(array: Array, name: str, warnings: list[str]) -> Array:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydicom.pixels.processing import apply_voi
 
 from ..errors import InputError
 from ..grid import Grid
@@ -48,8 +47,8 @@ def read_film(
 def _display(dataset: Any, values: Array, tags: dict[str, Any], name: str, warnings: list[str]) -> Array:
     padding = _padding(values, tags)
     if dataset.get("VOILUTSequence"):
-        shown = np.asarray(apply_voi(np.rint(values).astype(np.int32), dataset), dtype=np.float64)
-        low, high = 0.0, float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
+        shown, high = _looked_up(values, dataset.VOILUTSequence[0], name)
+        low = 0.0
     elif "WindowCenter" in tags and "WindowWidth" in tags:
         shown, low, high = _windowed(values, tags, name, warnings), 0.0, 1.0
     else:
@@ -63,6 +62,23 @@ def _display(dataset: Any, values: Array, tags: dict[str, Any], name: str, warni
         warnings.append(f"{name}: Presentation LUT Shape says inverted, the photometry does not; it was not inverted.")
     scaled[padding] = 0
     return np.rint(scaled * 255).astype(np.uint8)
+
+
+def _looked_up(values: Array, table: Any, name: str) -> tuple[Array, float]:
+    """Values through a VOI LUT and the largest value that it can give (PS3.3 C.11.2.1.1).
+
+    Not pydicom's ``apply_voi``: in 3.0 it wraps the index of tables whose entries have 8 bits.
+    """
+    count, first, bits = (int(v) for v in table.LUTDescriptor)
+    count = count or 65536
+    raw = table.LUTData
+    data = np.frombuffer(raw, "u1" if len(raw) == count else "<u2") if isinstance(raw, bytes) else np.asarray(raw)
+    if len(data) < count:
+        raise InputError(
+            f"{name}: its VOI LUT has {len(data)} entries where {count} are stated; export the film again."
+        )
+    index = np.clip(np.rint(values).astype(np.int64) - first, 0, count - 1)
+    return data[index].astype(np.float64), float(2**bits - 1)
 
 
 def _windowed(values: Array, tags: dict[str, Any], name: str, warnings: list[str]) -> Array:
