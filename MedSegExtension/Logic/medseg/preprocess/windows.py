@@ -50,9 +50,10 @@ def window_in_place(x: Float32Array, level: float, width: float, function: str, 
         np.greater(x, level - 0.5, out=x, casting="unsafe")
     else:
         low, extent = (level - 0.5 - (width - 1) / 2, width - 1) if function == "LINEAR" else (level - width / 2, width)
-        np.clip(x, np.float32(low), np.float32(low + extent), out=x)
         x -= np.float32(low)
         x /= np.float32(extent)
+        # Clipped last: clipping to a rounded upper end first lets narrow windows overshoot 1.
+        np.clip(x, 0, 1, out=x)
     if output != (0.0, 1.0):
         x *= np.float32(output[1] - output[0])
         x += np.float32(output[0])
