@@ -78,6 +78,15 @@ def test_another_spacing_keeps_the_centre_and_the_extent_to_half_a_voxel(grid: G
     assert np.all(np.abs(extent - old) <= np.maximum(np.array(spacing) / 2 + 1e-9, np.array(spacing) - old + 1e-9))
 
 
+@given(grids(), st.tuples(*[st.floats(0.5, 3.0)] * 3))
+def test_the_patients_axes_hold_the_whole_oblique_volume(grid: Grid, spacing: tuple) -> None:
+    upright = grid.along_patient_axes(spacing)
+    assert upright.orientation == grid.orientation and not upright.is_oblique
+    k, j, i = np.indices(grid.shape)
+    index = upright.to_index(grid.to_physical(np.stack([i, j, k], -1)))
+    assert index.min() >= -1.0 - 1e-6 and np.all(index <= np.array(upright.size) + 1e-6)
+
+
 @given(grids())
 def test_planes_name_three_different_axes(grid: Grid) -> None:
     assert {grid.axis_of(p) for p in ("axial", "coronal", "sagittal")} == {0, 1, 2}

@@ -26,6 +26,7 @@ FloatArray = npt.NDArray[np.float64]
 # LPS axis 0 (x) grows to the Left, 1 (y) to Posterior, 2 (z) to Superior.
 _POSITIVE = "LPS"
 _NEGATIVE = "RAI"
+_CORNERS = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)])
 _PLANE_NORMAL = {"sagittal": 0, "coronal": 1, "axial": 2}
 _CODE_TO_SIGNED_AXIS = {
     **{letter: (axis, 1) for axis, letter in enumerate(_POSITIVE)},
@@ -193,6 +194,23 @@ class Grid:
         start = ((np.array(self.size) - 1) - (size - 1) * new / old) / 2
         return Grid(_index(size), _vector(new), _vector(self.to_physical(start)), self.direction)
 
+    def along_patient_axes(self, spacing: Sequence[float | None]) -> Grid:
+        """An axis-aligned grid of ``spacing`` mm (None keeps an axis) over the bounding box of this one, same orientation.
+
+        The same as `with_spacing` where this grid is not oblique.
+        """
+        if not self.is_oblique:
+            return self.with_spacing(spacing)
+        direction = np.zeros((3, 3))
+        for a, (axis, sign) in enumerate(self.anatomical_axes):
+            direction[axis, a] = sign
+        new = np.array([old if s is None else float(s) for s, old in zip(spacing, self.spacing, strict=True)])
+        faces = self.to_physical(_CORNERS * self.size - 0.5) @ direction
+        low, high = faces.min(axis=0), faces.max(axis=0)
+        size = np.maximum(1, np.floor((high - low) / new + 0.5)).astype(int)
+        start = (low + high) / 2 - (size - 1) * new / 2
+        return Grid(_index(size), _vector(new), _vector(direction @ start), direction)
+
     def cropped(self, start: Sequence[int], size: Sequence[int]) -> Grid:
         """Whole-voxel window of this lattice; it may reach outside (negative start, larger size), which pads."""
         return Grid(_index(size), self.spacing, _vector(self.to_physical(np.array(start, dtype=float))), self.direction)
@@ -209,7 +227,7 @@ class Grid:
         """True where sizes are equal and every corner lies within ``tolerance`` voxels of the other's."""
         if self.size != other.size:
             return False
-        corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(self.size) - 1)
+        corners = _CORNERS * (np.array(self.size) - 1)
         return bool(np.abs(other.to_index(self.to_physical(corners)) - corners).max() <= tolerance)
 
     def __eq__(self, other: object) -> bool:

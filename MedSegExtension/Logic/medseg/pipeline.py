@@ -59,13 +59,14 @@ def run(
     options: RunOptions | None = None,
     *,
     monitor: Monitor | None = None,
-    open_session: OpenSession = Session.open,
+    open_session: OpenSession | None = None,
     **changes: Any,
 ) -> Result:
     """Run ``model`` on ``inputs`` and return segments, scores and tables on the first input's own grid.
 
     ``inputs``: a volume or path for a one-channel model, a list in the manifest's channel order, or a mapping by
-    channel name. ``changes`` are fields of `RunOptions`, as in ``run(model, volume, device="cpu")``.
+    channel name. ``changes`` are fields of `RunOptions`, as in ``run(model, volume, device="cpu")``. ``open_session``:
+    gives an open session and keeps it (the worker's stay warm); None opens one and closes it at the end.
 
     Raises `InputError`, `ModelError`, `DeviceError` or `Cancelled`; each message says what to do.
     """
@@ -146,7 +147,7 @@ def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Moni
 
 
 def run_required(
-    model: Model, volumes: Sequence[Volume], options: RunOptions, monitor: Monitor, open_session: OpenSession
+    model: Model, volumes: Sequence[Volume], options: RunOptions, monitor: Monitor, open_session: OpenSession | None
 ) -> dict[str, Result]:
     """Results of the models that ``model`` requires, each run once on the first volume, by name."""
     results: dict[str, Result] = {}
@@ -168,7 +169,7 @@ def _run_one(
     required: Mapping[str, Result],
     options: RunOptions,
     monitor: Monitor,
-    open_session: OpenSession,
+    open_session: OpenSession | None,
 ) -> Result:
     manifest = model.manifest
     classification = manifest.task == "classification"
@@ -179,16 +180,19 @@ def _run_one(
         prepared = prepare(
             manifest, volumes, masks=required, windows=options.windows, region=options.region, monitor=monitor
         )
+    opener = open_session or Session.open
     with monitor.stage("open"):
-        session = open_session(
-            model, options.device, monitor=monitor, threads=options.threads, precision=options.precision
-        )
-    with monitor.stage("infer"):
-        alone = labels_suffice(manifest, prepared, grid, probabilities=options.probabilities)
-        output = infer(
-            manifest, prepared, session, monitor,
-            batch=options.batch, patch=options.patch, keep="labels" if alone and not classification else "probabilities",
-        )  # fmt: skip
+        session = opener(model, options.device, monitor=monitor, threads=options.threads, precision=options.precision)
+    alone = labels_suffice(manifest, prepared, grid, probabilities=options.probabilities)
+    try:
+        with monitor.stage("infer"):
+            output = infer(
+                manifest, prepared, session, monitor, batch=options.batch, patch=options.patch,
+                keep="labels" if alone and not classification else "probabilities",
+            )  # fmt: skip
+    finally:
+        if open_session is None:
+            session.close()
     result = Result(grid=grid, plane=manifest.inference.plane)
     cleaned: list[dict[str, Any]] = []
     if isinstance(output, Scores):
@@ -205,6 +209,7 @@ def _run_one(
         with monitor.stage("measure"):
             result.tables = measure(result.layers, volumes[0].array, grid)
     result.provenance = _provenance(model, volumes, prepared, session, options, cleaned)
+    result.provenance["inference"] |= output.details
     return result
 
 

@@ -28,6 +28,9 @@ class Maps(Protocol):
     def labels(self) -> npt.NDArray[Any]:
         """Labels (K, J, I) on the network's grid."""
 
+    def mask(self, channel: int) -> npt.NDArray[np.bool_]:
+        """Where (K, J, I) a channel is above its threshold, or its label won."""
+
     def probability(self, channel: int) -> FloatArray:
         """Probability (K, J, I) of one output channel on the network's grid."""
 
@@ -88,11 +91,7 @@ def restore(
 
 def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer, ...]:
     if manifest.output.activation == "sigmoid":
-        return tuple(
-            Layer((back(_sigmoid_mask(maps, item), "nearest", 0) > 0).astype(_dtype([item])) * item.value,
-                  (segment_class(item),))
-            for item in manifest.classes
-        )  # fmt: skip
+        return tuple(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item) for item in manifest.classes)
     labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),)
 
@@ -105,17 +104,21 @@ def _restore_sigmoid(
         monitor.progress(n, len(manifest.classes), item.name)
         probability = back(maps.probability(item.value - 1), "linear", 0.0)
         if manifest.output.restore == "labels":
-            mask = back(_sigmoid_mask(maps, item), "nearest", 0) > 0
+            layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item))
         else:
-            mask = probability > item.threshold
-        layers.append(Layer(mask.astype(_dtype([item])) * _dtype([item])(item.value), (segment_class(item),)))
+            layers.append(_mask_layer(probability > item.threshold, item))
         if probabilities:
             kept[item.name] = probability
     return tuple(layers), kept
 
 
-def _sigmoid_mask(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
-    return (maps.probability(item.value - 1) > item.threshold).astype(np.uint8)
+def _bits(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
+    return maps.mask(item.value - 1).view(np.uint8)
+
+
+def _mask_layer(mask: npt.NDArray[np.bool_], item: OutputClass) -> Layer:
+    dtype = _dtype([item])
+    return Layer(mask.astype(dtype) * dtype(item.value), (segment_class(item),))
 
 
 def _restore_softmax(

@@ -33,11 +33,16 @@ class Orient(Step):
 
 
 class Resample(Step):
-    """Resample to ``spacing`` in mm; null keeps an axis."""
+    """Resample to ``spacing`` in mm; null keeps an axis.
+
+    ``to_patient_axes``: onto axes that are exactly the patient's, over the volume's bounding box, so that an oblique
+    scan reaches the network upright (as FreeSurfer's conform does); what the scan does not cover gets its least value.
+    """
 
     step: Literal["resample"]
     spacing: OptionalSpacing
     interpolation: Interpolation = "linear"
+    to_patient_axes: bool = False
 
 
 class Resize(Step):

@@ -41,7 +41,11 @@ def _orient(step: s.Orient, state: Prepared, masks: Masks, monitor: Monitor) -> 
 
 
 def _resample(step: s.Resample, state: Prepared, masks: Masks, monitor: Monitor) -> None:
-    move(state, state.grid.with_spacing(step.spacing), step.interpolation)
+    if step.to_patient_axes:
+        grid = state.grid.along_patient_axes(step.spacing)
+        move(state, grid, step.interpolation, float(state.array.min()))
+    else:
+        move(state, state.grid.with_spacing(step.spacing), step.interpolation)
 
 
 def _resize(step: s.Resize, state: Prepared, masks: Masks, monitor: Monitor) -> None:
