@@ -1,0 +1,91 @@
+"""Volume nodes and `medseg.volume.Volume`, without copying voxels where the layout allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from medseg.errors import InputError
+from medseg.volume import Volume
+
+from .arrays import array_of, fill_image, grid_of, ijk_to_ras, unique_name
+from .hierarchy import MODALITY, attribute_of, item_of, subject_hierarchy
+
+# DICOM keyword -> tag of the values that preprocessing steps may need; none of them says who the patient is.
+_STEP_TAGS = {
+    "BitsStored": "0028,0101",
+    "PixelRepresentation": "0028,0103",
+    "PhotometricInterpretation": "0028,0004",
+    "RescaleIntercept": "0028,1052",
+    "RescaleSlope": "0028,1053",
+    "WindowCenter": "0028,1050",
+    "WindowWidth": "0028,1051",
+}
+
+
+def volume_from_node(node: Any) -> Volume:
+    """The voxels and geometry of a scalar, vector or labelmap volume node; the node is not changed.
+
+    The array (K, J, I) or (K, J, I, C) is a read-only view of the node's memory. The grid is the node's own space in
+    LPS: parent transforms are left out, so that the result can be put under the same transform. The modality and the
+    DICOM values that steps need come from the subject hierarchy and the application's DICOM database where the volume
+    was loaded from DICOM.
+
+    Raises `InputError` where ``node`` is not a volume or holds no voxels.
+    """
+    if node is None or not node.IsA("vtkMRMLVolumeNode"):
+        raise InputError("No volume is chosen; choose a volume node as input.")
+    grid = grid_of(node)
+    array = array_of(node.GetImageData())
+    array.flags.writeable = False
+    tags = _dicom_tags(node)
+    modality = node.GetAttribute(MODALITY) or tags.pop("Modality", None)
+    if not modality and node.GetScene() is not None:
+        modality = attribute_of(node.GetScene(), node, MODALITY)
+    return Volume(array, grid, modality or None, node.GetName() or "volume", tags)
+
+
+def node_from_volume(volume: Volume, scene: Any, *, name: str | None = None, labelmap: bool = False) -> Any:
+    """A new volume node in ``scene`` with the voxels of ``volume``, shared where `arrays.vtk_ready` allows.
+
+    Several values per voxel give a vector volume node; ``labelmap`` a labelmap volume node. The modality is kept as
+    attribute ``DICOM.Modality``.
+    """
+    kind = "vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode"
+    array = volume.array
+    if volume.channels > 1:
+        kind = "vtkMRMLVectorVolumeNode"
+    elif array.ndim == 4:
+        array = array[..., 0]
+    node = scene.AddNewNodeByClass(kind, unique_name(scene, name or volume.name))
+    image = vtk.vtkImageData()
+    fill_image(image, np.asarray(array))
+    node.SetIJKToRASMatrix(ijk_to_ras(volume.grid))
+    node.SetAndObserveImageData(image)
+    if volume.modality:
+        node.SetAttribute(MODALITY, volume.modality)
+        subject_hierarchy(scene).SetItemAttribute(item_of(scene, node), MODALITY, volume.modality)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def _dicom_tags(node: Any) -> dict[str, Any]:
+    """The values of `_STEP_TAGS` (and Modality) of the node's first DICOM instance, where the database has it."""
+    database = getattr(slicer, "dicomDatabase", None)
+    instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
+    if database is None or not instances or not database.isOpen:
+        return {}
+    tags: dict[str, Any] = {}
+    for keyword, tag in {**_STEP_TAGS, "Modality": "0008,0060"}.items():
+        text = str(database.instanceValue(instances[0], tag) or "").strip()
+        if not text:
+            continue
+        try:
+            number = float(text.split("\\")[0])
+            tags[keyword] = int(number) if keyword in ("BitsStored", "PixelRepresentation") else number
+        except ValueError:
+            tags[keyword] = text
+    return tags
