@@ -294,7 +294,7 @@ def test_histogram_equalise_gives_opencvs_numbers() -> None:
 
 def test_histogram_equalise_rounds_and_tells_values_that_are_not_8_bit() -> None:
     equalise = s.HistogramEqualise(step="histogram_equalise")
-    near = np.array(_GREY, dtype=np.float32)[None, None] + np.float32(0.3)
+    near = np.array(_GREY, dtype=np.float32)[None, None] + np.resize(np.float32([-0.5, 0.4, -0.4]), (4, 6))
     assert apply(equalise, near)[0, 0].tolist() == _EQUALISED
     for values, words in (
         ((0, 100, 300), "1 of 3 voxels"),
