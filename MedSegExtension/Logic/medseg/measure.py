@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .components import Box, components, shifted
 from .grid import Grid
 from .measure_lesions import lesion_columns, lesion_rows
 from .measure_slices import slice_table, volume_scores
-from .postprocess import Box, Mask, components
 from .result import Cell, Column, Layer, SegmentClass, Table
 
 __all__ = ["measure", "slice_table", "volume_scores"]
@@ -36,19 +36,20 @@ def measure(
     """
     segments: list[tuple[Cell, ...]] = []
     lesions: list[tuple[Cell, ...]] = []
-    for item, box, mask in _segments(layers):
+    for item, box, labels in _segments(layers):
         if box is None:
             segments.append((item.name, item.value, 0, 0.0, 0, None, None, None, None))
             continue
+        mask = labels[box] == item.value
         inside = values[box][mask].astype(np.float64)
-        labelled, count = components(mask, connectivity, 0)
+        found = components(mask, connectivity)
         segments.append(
             (
                 item.name,
                 item.value,
                 len(inside),
                 len(inside) * grid.voxel_volume / 1000,
-                count,
+                found.count,
                 float(inside.mean()),
                 float(inside.std()),
                 float(inside.min()),
@@ -56,21 +57,20 @@ def measure(
             )
         )
         if item.lesion:
-            start = (box[0].start, box[1].start, box[2].start)
-            lesions += lesion_rows(item.name, labelled, values[box], start, grid)
+            parts = [(shifted(inner, box), part) for _, inner, part in found.each()]
+            lesions += lesion_rows(item.name, parts, values, grid)
     tables = {"segments": Table("segments", _segment_columns(connectivity, unit), tuple(segments))}
     if any(item.lesion for layer in layers for item in layer.classes):
         tables["lesions"] = Table("lesions", lesion_columns(unit, connectivity), tuple(lesions))
     return tables
 
 
-def _segments(layers: tuple[Layer, ...]) -> Iterator[tuple[SegmentClass, Box | None, Mask]]:
-    """Each class with its bounding box and its mask in there."""
+def _segments(layers: tuple[Layer, ...]) -> Iterator[tuple[SegmentClass, Box | None, npt.NDArray[Any]]]:
+    """Each class with its bounding box (None where it is empty) and its layer's labels."""
     for layer in layers:
         boxes = ndimage.find_objects(layer.labels)
         for item in layer.classes:
-            box = boxes[item.value - 1] if item.value <= len(boxes) else None
-            yield item, box, (layer.labels[box] == item.value if box is not None else np.zeros((0, 0, 0), dtype=bool))
+            yield item, (boxes[item.value - 1] if item.value <= len(boxes) else None), layer.labels
 
 
 def _segment_columns(connectivity: int, unit: str) -> tuple[Column, ...]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
-from .grid import FloatArray, Grid, Index
+from .components import Box, Mask
+from .grid import FloatArray, Grid
 from .result import Cell, Column
-
-Labels = npt.NDArray[np.int32]
 
 # Below this many voxels the estimated surface is wrong by more than about 5 % (digital balls).
 _LEAST_FOR_SPHERICITY = 30
@@ -74,26 +73,20 @@ def lesion_columns(unit: str, connectivity: int) -> tuple[Column, ...]:
 
 
 def lesion_rows(
-    segment: str, labelled: Labels, values: npt.NDArray[Any], start: Index, grid: Grid
+    segment: str, parts: Sequence[tuple[Box, Mask]], values: npt.NDArray[Any], grid: Grid
 ) -> list[tuple[Cell, ...]]:
-    """Rows under `lesion_columns` for the components 1, 2, ... of ``labelled``, largest first.
+    """Rows under `lesion_columns`, largest first.
 
-    ``labelled`` and ``values`` (k, j, i) are the part of the volume that begins at numpy index ``start`` on ``grid``.
+    ``parts``: (box, mask there) of each lesion in the volume ``values`` (K, J, I) on ``grid``.
     """
-    sizes = np.bincount(labelled.ravel())[1:]
-    boxes = ndimage.find_objects(labelled)
-    surfaces = _surface_areas(labelled, sizes, grid)
     rows: list[tuple[Cell, ...]] = []
-    for number, n in enumerate(np.argsort(-sizes, kind="stable"), start=1):
-        box = boxes[n]
-        mask = labelled[box] == n + 1
-        offset = np.array([b.start + s for b, s in zip(box, start, strict=True)])
-        index = (np.argwhere(mask) + offset)[:, ::-1]
+    for number, (box, mask) in enumerate(sorted(parts, key=lambda p: -int(np.count_nonzero(p[1]))), start=1):
+        index = (np.argwhere(mask) + [b.start for b in box])[:, ::-1]
         low, high = index.min(axis=0), index.max(axis=0)
         centroid = index.mean(axis=0)
         i, j, k = (int(v) for v in np.rint(centroid))
         right, anterior, superior = grid.to_physical(centroid) * (-1, -1, 1)
-        volume = float(sizes[n]) * grid.voxel_volume
+        volume = len(index) * grid.voxel_volume
         extent = (high - low + 1) * np.array(grid.spacing)
         elongation, flatness = _roundness_of_axes(grid.to_physical(index))
         rows.append(
@@ -106,13 +99,13 @@ def lesion_rows(
                 i,
                 j,
                 k,
-                int(sizes[n]),
+                len(index),
                 volume,
                 float((3 * volume / (4 * np.pi)) ** (1 / 3)),
                 maximum_diameter(mask, grid),
                 *(float(e) for e in extent),
                 float(values[box][mask].astype(np.float64).mean()),
-                _sphericity(volume, surfaces.get(int(n) + 1)),
+                _sphericity(volume, _surface_area(mask, grid)),
                 elongation,
                 flatness,
                 int(low[2]) + 1,
@@ -122,7 +115,7 @@ def lesion_rows(
     return rows
 
 
-def maximum_diameter(mask: npt.NDArray[np.bool_], grid: Grid) -> float:
+def maximum_diameter(mask: Mask, grid: Grid) -> float:
     """Maximum 3D (Feret) diameter in mm of ``mask`` (k, j, i), anywhere on ``grid``'s lattice.
 
     The surface points lie half-way between each voxel and its face neighbours outside, as a marching-cubes mesh of the
@@ -150,27 +143,24 @@ def _roundness_of_axes(positions: FloatArray) -> tuple[float | None, float | Non
     return float(np.sqrt(middle / most)), float(np.sqrt(least / most))
 
 
-def _surface_areas(labelled: Labels, sizes: npt.NDArray[Any], grid: Grid) -> dict[int, float]:
-    """Surface in mm2 of each component that is large enough; none where the axes are not at right angles.
+def _surface_area(mask: Mask, grid: Grid) -> float | None:
+    """Surface in mm2, or None where the mask is too small or the axes are not at right angles.
 
     ITK's estimator: intercepts along 13 directions, weighted by Crofton's formula for the spacing (G. Lehmann,
     D. Legland, Efficient N-dimensional surface estimation using Crofton formula and run-length encoding, 2012).
     """
-    large = np.flatnonzero(sizes >= _LEAST_FOR_SPHERICITY) + 1
     right_angles = np.allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-3)
-    if not len(large) or not right_angles:
-        return {}
-    kept = np.zeros(len(sizes) + 1, dtype=np.uint32)
-    kept[large] = large
-    # Intercepts at the border of the array are not counted, hence a rim of background.
+    if np.count_nonzero(mask) < _LEAST_FOR_SPHERICITY or not right_angles:
+        return None
     itk: Any = sitk  # its Python classes carry no types
-    image = itk.GetImageFromArray(np.pad(kept[labelled], 1))
+    # Intercepts at the border of the array are not counted, hence a rim of background.
+    image = itk.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))
     image.SetSpacing(grid.spacing)
     shape = itk.LabelShapeStatisticsImageFilter()
     shape.ComputePerimeterOn()
     shape.ComputeFeretDiameterOff()
     shape.Execute(image)
-    return {int(n): float(shape.GetPerimeter(int(n))) for n in large}
+    return float(shape.GetPerimeter(1))
 
 
 def _sphericity(volume: float, surface: float | None) -> float | None:

@@ -1,8 +1,7 @@
 """Cleaning of segments: components, holes, morphology, location. Labels in, labels out, on one grid.
 
 Steps run in the manifest's order, each on the segments that it names (all where it names none). What is removed becomes
-background; what is added is only ever taken from background, so that no segment overwrites another. Work is confined to
-each segment's bounding box.
+background; what is added is only ever taken from background, so that no segment overwrites another.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .components import Box, Components, Mask, bounding_box, clumps, components, joined, shifted
 from .errors import ModelError
 from .grid import Grid
 from .manifest.steps import (
@@ -26,15 +26,12 @@ from .manifest.steps import (
     RemoveSmall,
 )
 from .monitor import Monitor
+from .morphology import closed, filled, opened
 from .resample import resample
 from .result import Layer, Result, SegmentClass
 
-Mask = npt.NDArray[np.bool_]
-Box = tuple[slice, slice, slice]
 Report = dict[str, Any]
-
-# Up to this radius the neighbourhood is scanned; beyond it a distance map is faster.
-_SCANNED_RADIUS = 2
+ComponentStep = LargestComponent | RemoveSmall | KeepByLocation
 
 
 class _Segment:
@@ -51,24 +48,6 @@ class _Segment:
 
     def mask(self, box: Box) -> Mask:
         return np.asarray(self.labels[box] == self.item.value)
-
-    def change(self, box: Box, mask: Mask) -> tuple[int, int]:
-        """Make ``mask`` the segment within ``box``, leaving other segments; (removed, added) voxels.
-
-        ``box`` holds all of the segment, before and after.
-        """
-        part = self.labels[box]
-        own = part == self.item.value
-        removed, added = own & ~mask, mask & (part == 0)
-        part[removed] = 0
-        part[added] = self.item.value
-        inner = bounding_box(part == self.item.value)
-        if inner is None:
-            self.box = None
-        else:
-            k, j, i = (slice(b.start + n.start, b.start + n.stop) for b, n in zip(box, inner, strict=True))
-            self.box = (k, j, i)
-        return int(removed.sum()), int(added.sum())
 
 
 def _segments(layers: Sequence[Layer]) -> list[_Segment]:
@@ -102,115 +81,126 @@ def postprocess(
     reports: list[Report] = []
     for n, step in enumerate(steps):
         monitor.progress(n, len(steps), step.step)
-        chosen = [s for s in segments if step.segments is None or s.name in step.segments]
+        names = {s.name for s in segments} if step.segments is None else set(step.segments)
+        chosen = [s for s in segments if s.name in names]
         if isinstance(step, LargestComponent) and step.together:
             reports += _largest_together(step, chosen, axis)
+            segments = _segments(copies)
             continue
         location = _location(step, required, grid) if isinstance(step, KeepByLocation) else None
         for segment in chosen:
-            reports.append(_one(step, segment, grid, axis, location))
-            _tell_if_emptied(reports[-1], segment, monitor)
+            monitor.checkpoint()
+            report: Report = {"step": step.step, "segment": segment.name, "voxels_removed": 0, "voxels_added": 0}
+            if segment.box is not None:
+                if isinstance(step, FillHoles | Morphology):
+                    report |= _reshape(step, segment, segment.box, axis)
+                else:
+                    report |= _select(step, segment, segment.box, grid, axis, location)
+                if segment.box is None:
+                    removed = report["voxels_removed"]
+                    monitor.warn(f"The cleaning step {step.step} removed all {removed} voxels of {segment.name}.")
+            reports.append(report)
     return copies, reports
 
 
-def _one(step: PostprocessingStep, segment: _Segment, grid: Grid, axis: int, location: Mask | None) -> Report:
-    report: Report = {"step": step.step, "segment": segment.name, "voxels_removed": 0, "voxels_added": 0}
-    box = segment.box
-    if box is None:
-        return report
-    if isinstance(step, Morphology):
-        box = _widened(box, 2 * step.radius, segment.labels.shape)
-    mask = segment.mask(box)
-    if isinstance(step, Morphology):
-        change = opened if step.step == "opening" else closed
-        mask = change(mask, step.radius, axis if step.shape == "disk" else None)
-    elif isinstance(step, FillHoles):
-        mask = filled(mask, axis if step.scope == "slice" else None)
-    else:
-        labelled, count = components(mask, step.connectivity, axis)
-        keep = _kept(step, labelled, count, grid, axis, None if location is None else location[box])
-        report |= {"components": count, "components_removed": int(count - keep[1:].sum())}
-        mask = keep[labelled]
-    report["voxels_removed"], report["voxels_added"] = segment.change(box, mask)
-    return report
+def _reshape(step: FillHoles | Morphology, segment: _Segment, box: Box, axis: int) -> Report:
+    """Fill holes, open or close, clump by clump.
+
+    Parts more than twice the radius apart do not change each other's closing; a hole's wall is one clump.
+    """
+    margin = 2 * step.radius if isinstance(step, Morphology) else 0
+    removed = added = 0
+    now: Box | None = None
+    for inner, own in clumps(segment.mask(box), max(1, margin)):
+        where, mask = _with_margin(shifted(inner, box), own, margin, segment.labels.shape)
+        if isinstance(step, FillHoles):
+            shape = filled(mask, axis if step.scope == "slice" else None)
+        else:
+            change = opened if step.step == "opening" else closed
+            shape = change(mask, step.radius, axis if step.shape == "disk" else None)
+        part = segment.labels[where]
+        gone, new = mask & ~shape, shape & (part == 0)
+        part[gone], part[new] = 0, segment.item.value
+        removed, added = removed + int(gone.sum()), added + int(new.sum())
+        left = bounding_box((mask & shape) | new)
+        now = joined(now, None if left is None else shifted(left, where))
+    segment.box = now
+    return {"voxels_removed": removed, "voxels_added": added}
 
 
-def _kept(
-    step: LargestComponent | RemoveSmall | KeepByLocation,
-    labelled: npt.NDArray[np.int32],
-    count: int,
-    grid: Grid,
-    axis: int,
-    location: Mask | None,
-) -> Mask:
-    """For each component number (0 is background) whether it stays."""
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)
+def _with_margin(box: Box, mask: Mask, margin: int, shape: Sequence[int]) -> tuple[Box, Mask]:
+    """``box`` widened by ``margin`` but not beyond the volume, and ``mask`` in it."""
+    if not margin:
+        return box, mask
+    k, j, i = (slice(max(0, b.start - margin), min(n, b.stop + margin)) for b, n in zip(box, shape, strict=True))
+    wide = np.zeros([s.stop - s.start for s in (k, j, i)], dtype=bool)
+    wide[tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, (k, j, i), strict=True))] = mask
+    return (k, j, i), wide
+
+
+def _select(step: ComponentStep, segment: _Segment, box: Box, grid: Grid, axis: int, location: Mask | None) -> Report:
+    """Remove the components that the step does not keep."""
+    found = components(segment.mask(box), step.connectivity, axis)
+    keep = _kept(step, found, grid, axis, None if location is None else location[box])
+    removed = 0
+    now: Box | None = None
+    for inner, stays, goes in found.chosen(keep):
+        where = shifted(inner, box)
+        segment.labels[where][goes] = 0
+        removed += int(goes.sum())
+        left = bounding_box(stays)
+        now = joined(now, None if left is None else shifted(left, where))
+    segment.box = now
+    return {"voxels_removed": removed, "components": found.count, "components_removed": int((~keep).sum())}
+
+
+def _kept(step: ComponentStep, found: Components, grid: Grid, axis: int, location: Mask | None) -> Mask:
+    """For each component whether it stays."""
     if isinstance(step, RemoveSmall):
         if step.voxels is None and step.mm3 is None:
             raise ModelError("The step remove_small needs 'voxels' or 'mm3' in the manifest; it has neither.")
-        keep = np.ones(count + 1, dtype=bool)
+        keep = np.ones(found.count, dtype=bool)
         if step.voxels is not None:
-            keep &= sizes >= step.voxels
+            keep &= found.sizes >= step.voxels
         if step.mm3 is not None:
             # Volumes are products of rounded header numbers: what is equal on paper counts as equal.
-            keep &= sizes * grid.voxel_volume >= step.mm3 * (1 - 1e-6)
-    elif isinstance(step, KeepByLocation):
-        assert location is not None
-        keep = np.bincount(labelled[location], minlength=count + 1) >= step.minimum_voxels
-    else:
-        keep = _largest(labelled, sizes, step.connectivity, axis)
-    keep[0] = False
-    return keep
-
-
-def _largest(labelled: npt.NDArray[np.int32], sizes: npt.NDArray[Any], connectivity: int, axis: int) -> Mask:
-    """The largest component (the first of equals); of each slice where the connectivity is 4 or 8."""
-    keep = np.zeros(len(sizes), dtype=bool)
-    sizes = sizes.copy()
-    sizes[0] = 0
-    if connectivity in (6, 18, 26):
-        keep[np.argmax(sizes)] = True
+            keep &= found.sizes * grid.voxel_volume >= step.mm3 * (1 - 1e-6)
         return keep
-    for slice_labels in np.moveaxis(labelled, axis, 0):
-        present = np.unique(slice_labels)
-        present = present[present > 0]
-        if len(present):
-            keep[present[np.argmax(sizes[present])]] = True
-    return keep
+    if isinstance(step, KeepByLocation):
+        assert location is not None
+        shared = np.zeros(found.count, dtype=np.int64)
+        for box, labelled, first in found.pieces:
+            counts = np.bincount(labelled[location[box]])[1:]
+            shared[first : first + len(counts)] = counts
+        return np.asarray(shared >= step.minimum_voxels)
+    return found.largest(axis if step.connectivity in (4, 8) else None)
 
 
 def _largest_together(step: LargestComponent, segments: Sequence[_Segment], axis: int) -> list[Report]:
     """Keep what lies in the largest component of the segments' union."""
-    if not segments:
-        return []
-    union = np.zeros(segments[0].labels.shape, dtype=bool)
+    report: Report = {"step": step.step, "together": True, "voxels_added": 0}
+    around: Box | None = None
     for segment in segments:
-        if segment.box is not None:
-            union[segment.box] |= segment.mask(segment.box)
-    box = bounding_box(union)
-    if box is None:
-        return [
-            {"step": step.step, "segment": s.name, "together": True, "voxels_removed": 0, "voxels_added": 0}
-            for s in segments
-        ]
-    labelled, count = components(union[box], step.connectivity, axis)
-    sizes = np.bincount(labelled.ravel(), minlength=count + 1)
-    keep = _largest(labelled, sizes, step.connectivity, axis)
-    stays = keep[labelled]
+        around = joined(around, segment.box)
+    if around is None:
+        return [report | {"segment": s.name, "voxels_removed": 0} for s in segments]
+    union = np.zeros([b.stop - b.start for b in around], dtype=bool)
+    for labels in {id(s.labels): s.labels for s in segments}.values():
+        table = np.zeros(int(np.iinfo(labels.dtype).max) + 1, dtype=bool)
+        table[[s.item.value for s in segments if s.labels is labels]] = True
+        union |= table[labels[around]]
+    found = components(union, step.connectivity, axis)
+    keep = found.largest(axis if step.connectivity in (4, 8) else None)
+    gone = np.zeros_like(union)
+    for box, _, goes in found.chosen(keep):
+        gone[box] |= goes
+    where = tuple(n + b.start for n, b in zip(np.nonzero(gone), around, strict=True))
+    report |= {"components": found.count, "components_removed": int((~keep).sum())}
     reports = []
     for segment in segments:
-        removed, _ = segment.change(box, segment.mask(box) & stays)
-        reports.append(
-            {
-                "step": step.step,
-                "segment": segment.name,
-                "together": True,
-                "components": count,
-                "components_removed": int(count - keep[1:].sum()),
-                "voxels_removed": removed,
-                "voxels_added": 0,
-            }
-        )
+        own = segment.labels[where] == segment.item.value
+        segment.labels[tuple(n[own] for n in where)] = 0
+        reports.append(report | {"segment": segment.name, "voxels_removed": int(own.sum())})
     return reports
 
 
@@ -230,105 +220,3 @@ def _location(step: KeepByLocation, required: Mapping[str, Result], grid: Grid) 
         return mask
     moved = resample(mask.astype(np.uint8), result.grid, grid, interpolation="nearest", fill=0)
     return np.asarray(moved > 0)
-
-
-def _tell_if_emptied(report: Report, segment: _Segment, monitor: Monitor) -> None:
-    if report["voxels_removed"] and not report["voxels_added"] and segment.box is None:
-        monitor.warn(
-            f"The cleaning step {report['step']} removed all {report['voxels_removed']} voxels of {segment.name}."
-        )
-
-
-# -- masks ------------------------------------------------------------------------------------------------------
-
-
-def bounding_box(mask: Mask) -> Box | None:
-    """Slices around the True voxels of (K, J, I), None where there are none."""
-    box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not len(hit):
-            return None
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
-    return (box[0], box[1], box[2])
-
-
-def _widened(box: Box, margin: int, shape: Sequence[int]) -> Box:
-    k, j, i = (slice(max(0, b.start - margin), min(n, b.stop + margin)) for b, n in zip(box, shape, strict=True))
-    return (k, j, i)
-
-
-def structure(connectivity: int, axis: int) -> Mask:
-    """3x3x3 neighbourhood: 6, 18, 26 in 3D; 4, 8 within the slice normal to numpy axis ``axis``."""
-    if connectivity in (6, 18, 26):
-        return np.asarray(ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity]))
-    flat = np.zeros((3, 3, 3), dtype=bool)
-    np.moveaxis(flat, axis, 0)[1] = ndimage.generate_binary_structure(2, {4: 1, 8: 2}[connectivity])
-    return flat
-
-
-def components(mask: Mask, connectivity: int, axis: int) -> tuple[npt.NDArray[np.int32], int]:
-    """Connected components numbered from 1, and how many; see `structure` for the connectivity."""
-    labelled, count = ndimage.label(mask, structure=structure(connectivity, axis), output=np.int32)
-    return labelled, int(count)
-
-
-def filled(mask: Mask, axis: int | None) -> Mask:
-    """``mask`` with the background that it encloses: in 3D, or per slice normal to ``axis``.
-
-    Enclosed is what no path of face neighbours (3D) or edge neighbours (slice) joins to the border of the array.
-    """
-    holes, count = components(~mask, 6 if axis is None else 4, 0 if axis is None else axis)
-    is_open = np.zeros(count + 1, dtype=bool)
-    is_open[0] = True
-    for a in range(3):
-        if a != axis:
-            for face in (0, -1):
-                is_open[np.take(holes, face, axis=a)] = True
-    return np.asarray(mask | ~is_open[holes])
-
-
-def opened(mask: Mask, radius: int, axis: int | None) -> Mask:
-    """Opening with a ball, or with a disk in the slices normal to ``axis``: all voxels with x^2 + y^2 (+ z^2) <= r^2.
-
-    Beyond the border of the array erosion sees foreground and dilation background (scikit-image's rule), so that a
-    segment that the field of view cuts is not worn off there.
-    """
-    return _dilated(_eroded(mask, radius, axis), radius, axis)
-
-
-def closed(mask: Mask, radius: int, axis: int | None) -> Mask:
-    """Closing; neighbourhood and border as in `opened`."""
-    return _eroded(_dilated(mask, radius, axis), radius, axis)
-
-
-def _eroded(mask: Mask, radius: int, axis: int | None) -> Mask:
-    if radius <= _SCANNED_RADIUS:
-        return np.asarray(ndimage.binary_erosion(mask, _neighbourhood(radius, axis), border_value=1))
-    return ~_within(~mask, radius, axis)
-
-
-def _dilated(mask: Mask, radius: int, axis: int | None) -> Mask:
-    if radius <= _SCANNED_RADIUS:
-        return np.asarray(ndimage.binary_dilation(mask, _neighbourhood(radius, axis)))
-    return _within(mask, radius, axis)
-
-
-def _neighbourhood(radius: int, axis: int | None) -> Mask:
-    offsets = np.ogrid[tuple(slice(-radius, radius + 1) for _ in range(3))]
-    squares = sum(x.astype(np.int64) ** 2 for x in offsets)
-    ball = np.asarray(squares <= radius**2)
-    return ball if axis is None else np.take(ball, [radius], axis=axis)
-
-
-def _within(mask: Mask, radius: int, axis: int | None) -> Mask:
-    """Voxels whose distance to ``mask`` is at most ``radius`` (exact: roots of whole squares)."""
-    if axis is None:
-        if not mask.any():
-            return np.zeros_like(mask)
-        return np.asarray(ndimage.distance_transform_edt(~mask) <= radius)
-    out = np.zeros_like(mask)
-    for n, one in enumerate(np.moveaxis(mask, axis, 0)):
-        if one.any():
-            np.moveaxis(out, axis, 0)[n] = ndimage.distance_transform_edt(~one) <= radius
-    return out

@@ -221,11 +221,11 @@ class Store:
     def finish(self, details: dict[str, Any]) -> ScoreMaps:
         """The filled maps."""
         self.tell()
-        maps = self.maps(self._least_channels())
+        maps = self.maps(self.least_channels())
         maps.details = details | {"nan": self.not_numbers}
         return maps
 
-    def _least_channels(self) -> int:
+    def least_channels(self) -> int:
         """Channels where no network call was made (all windows were background)."""
         top = max(c.value for c in self.manifest.classes)
         return {"softmax": top + 1, "sigmoid": top, "labels": 1}[self.output.activation]

@@ -145,7 +145,7 @@ class _Pass:
             "calls": self.runner.calls,
         }
         if self.band is None:
-            channels = self.store.maps(self.store._least_channels()).channels
+            channels = self.store.maps(self.store.least_channels()).channels
             self.store.background((slice(None), slice(None), slice(None)), channels)
         return self.store.finish(details)
 

@@ -1,0 +1,141 @@
+"""Connected components of masks that are mostly empty, without scanning the emptiness twice.
+
+A segment's bounding box reaches across the volume as soon as it has one stray voxel. So a mask is first taken apart
+into clumps that lie far from each other, and each clump is worked on in its own box.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+Mask = npt.NDArray[np.bool_]
+Box = tuple[slice, slice, slice]
+
+# Taking apart costs a pass over the mask; it pays for large masks of which at most this share is set.
+_WORTH_VOXELS = 500_000
+_WORTH_SHARE = 0.05
+
+
+def bounding_box(mask: Mask) -> Box | None:
+    """Slices around the True voxels of (K, J, I), None where there are none."""
+    box = []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not len(hit):
+            return None
+        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+    return (box[0], box[1], box[2])
+
+
+def shifted(box: Box, by: Box) -> Box:
+    """``box``, which counts from the start of ``by``, in the array that ``by`` is a box of."""
+    k, j, i = (slice(o.start + b.start, o.start + b.stop) for b, o in zip(box, by, strict=True))
+    return (k, j, i)
+
+
+def joined(one: Box | None, other: Box | None) -> Box | None:
+    """The smallest box around both."""
+    if one is None or other is None:
+        return one or other
+    k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (k, j, i)
+
+
+def structure(connectivity: int, axis: int) -> Mask:
+    """3x3x3 neighbourhood: 6, 18, 26 in 3D; 4, 8 within the slice normal to numpy axis ``axis``."""
+    if connectivity in (6, 18, 26):
+        return np.asarray(ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity]))
+    flat = np.zeros((3, 3, 3), dtype=bool)
+    np.moveaxis(flat, axis, 0)[1] = ndimage.generate_binary_structure(2, {4: 1, 8: 2}[connectivity])
+    return flat
+
+
+def clumps(mask: Mask, gap: int = 1) -> Iterator[tuple[Box, Mask]]:
+    """``mask`` (K, J, I) as (box, its mask there) of parts that are more than ``gap`` voxels apart along some axis.
+
+    Boxes may overlap; each True voxel is in exactly one part.
+    """
+    count = int(np.count_nonzero(mask))
+    if mask.size < _WORTH_VOXELS or count > _WORTH_SHARE * mask.size:
+        box = bounding_box(mask)
+        if box is not None:
+            yield box, mask[box]
+        return
+    block = max(4, gap)
+    where = np.stack(np.nonzero(mask))
+    blocks = tuple(where // block)
+    occupied = np.zeros([-(-n // block) for n in mask.shape], dtype=bool)
+    occupied[blocks] = True
+    numbers, _ = ndimage.label(occupied, structure=np.ones((3, 3, 3)), output=np.int32)
+    number = numbers[blocks]
+    order = np.argsort(number, kind="stable")
+    for part in np.split(where[:, order], np.flatnonzero(np.diff(number[order])) + 1, axis=1):
+        low, high = part.min(axis=1, initial=2**31), part.max(axis=1, initial=-1)
+        if high[0] < 0:
+            return
+        own = np.zeros(high - low + 1, dtype=bool)
+        own[tuple(part - low[:, np.newaxis])] = True
+        k, j, i = (slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))
+        yield (k, j, i), own
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The connected components of a mask, numbered from 0.
+
+    ``pieces``: for each clump (box, numbers there from 1 with 0 outside, what to add to these less 1).
+    ``sizes``: voxels of each component.
+    """
+
+    pieces: tuple[tuple[Box, npt.NDArray[np.int32], int], ...]
+    sizes: npt.NDArray[np.int64]
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self.sizes)
+
+    def each(self) -> Iterator[tuple[int, Box, Mask]]:
+        """(number, box, mask there) of each component."""
+        for box, labelled, first in self.pieces:
+            for n, inner in enumerate(ndimage.find_objects(labelled)):
+                yield first + n, shifted(inner, box), np.asarray(labelled[inner] == n + 1)
+
+    def largest(self, axis: int | None = None) -> Mask:
+        """For each component whether it is the largest (one of equals), or that of its slice normal to ``axis``."""
+        keep = np.zeros(self.count, dtype=bool)
+        if axis is None:
+            keep[np.argmax(self.sizes)] = True
+            return keep
+        best: dict[int, int] = {}
+        for box, labelled, first in self.pieces:
+            for n, inner in enumerate(ndimage.find_objects(labelled), start=first):
+                slice_number = box[axis].start + inner[axis].start
+                if slice_number not in best or self.sizes[n] > self.sizes[best[slice_number]]:
+                    best[slice_number] = n
+        keep[list(best.values())] = True
+        return keep
+
+    def chosen(self, keep: Mask) -> Iterator[tuple[Box, Mask, Mask]]:
+        """(box, mask of the components that ``keep`` names, mask of all others) for each clump."""
+        for box, labelled, first in self.pieces:
+            count = int(labelled.max(initial=0))
+            stays = np.concatenate([[False], keep[first : first + count]])[labelled]
+            yield box, stays, (labelled > 0) & ~stays
+
+
+def components(mask: Mask, connectivity: int, axis: int = 0) -> Components:
+    """Connected components of ``mask`` (K, J, I); 4 and 8 connect within slices normal to numpy axis ``axis``."""
+    neighbourhood = structure(connectivity, axis)
+    pieces, sizes, first = [], [np.zeros(0, dtype=np.int64)], 0
+    for box, part in clumps(mask):
+        labelled, count = ndimage.label(part, structure=neighbourhood, output=np.int32)
+        pieces.append((box, labelled, first))
+        sizes.append(np.bincount(labelled.ravel(), minlength=count + 1)[1:])
+        first += count
+    return Components(tuple(pieces), np.concatenate(sizes))
