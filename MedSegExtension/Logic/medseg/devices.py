@@ -113,8 +113,12 @@ def providers_for(device: str, precision: str = "auto") -> list[tuple[str, dict[
     return [*options[kind], (CPU, {})]
 
 
-def session_options(kind: str, threads: int | None = None) -> onnxruntime.SessionOptions:
-    """Quiet options: ONNX Runtime writes nothing to stderr, what matters is told through the monitor."""
+def session_options(kind: str, threads: int | None = None, *, whole: bool = False) -> onnxruntime.SessionOptions:
+    """Quiet options: ONNX Runtime writes nothing to stderr, what matters is told through the monitor.
+
+    ``whole``: whole volumes are run. Without arena and pattern the peak is half as high and the memory is given back
+    (MeshNet at 192^3: 368 instead of 759 MB), for about the same time; 2D batches would take a third longer.
+    """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # A file that is both ONNX and ORT format must be read as what was checked.
@@ -122,8 +126,10 @@ def session_options(kind: str, threads: int | None = None) -> onnxruntime.Sessio
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.intra_op_num_threads = threads if threads is not None else physical_cores()
     options.inter_op_num_threads = 1
-    if kind == "directml":
+    if kind == "directml" or whole:
         options.enable_mem_pattern = False
+    if whole:
+        options.enable_cpu_mem_arena = False
     return options
 
 

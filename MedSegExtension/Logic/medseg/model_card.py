@@ -175,9 +175,7 @@ def card_from(raw: dict[str, Any], folder: Path, name: str) -> ModelCard:
         expects=_expects(part(raw, "inference"), steps),
         windows=tuple(windows),
         classes=tuple(classes),
-        requires=tuple(
-            CardRequirement(text(r, "name", True), text(r, "model", True)) for r in parts(raw, "requires")
-        ),
+        requires=tuple(CardRequirement(text(r, "name", True), text(r, "model", True)) for r in parts(raw, "requires")),
         has_weights=size > 0,
         error=f"The manifest has missing or wrong fields: {', '.join(dict.fromkeys(wrong))}." if wrong else "",
     )

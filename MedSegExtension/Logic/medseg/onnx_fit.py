@@ -152,15 +152,13 @@ def _final_size(manifest: Manifest) -> list[int | None] | None:
 
 def _in_plane(fed: list[int | None], spatial: list[int | None]) -> list[int | None]:
     """Two in-plane sizes out of three; which axis is normal to the slices is only known with the volume."""
-    left = list(fed)
-    taken: list[int | None] = []
-    for wanted in spatial:
-        if wanted in left:
-            left.remove(wanted)
-            taken.append(wanted)
-        else:
-            taken.append(None if None in left or len([f for f in left if f is not None]) < 2 else left[0])
-    return taken
+    pairs = [fed[:n] + fed[n + 1 :] for n in range(3)]
+
+    def misfits(pair: list[int | None]) -> tuple[int, int]:
+        wrong = sum(s is not None and f is not None and s != f for s, f in zip(spatial, pair, strict=True))
+        return wrong, pair.count(None)
+
+    return min(pairs, key=misfits)
 
 
 def _check_output(value: onnx.ValueInfoProto, manifest: Manifest, name: str) -> None:

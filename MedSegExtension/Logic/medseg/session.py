@@ -167,7 +167,9 @@ class Session:
                         raise self._final(error) from error
                     reason = str(error)
             self._monitor.warn(f"{WORDS[kind]} is installed but not used: {reason.rstrip('.')}.")
-        raise DeviceError("ONNX Runtime runs nothing here, not even on the CPU; install onnxruntime again.")
+        raise DeviceError(
+            f"ONNX Runtime runs nothing here, not even on the CPU ({devices.probe('cpu')}); install onnxruntime again."
+        )
 
     def _open_asked(self, kind: str, id: str) -> None:
         reason = devices.probe(id)
@@ -185,7 +187,7 @@ class Session:
         wanted = devices.providers_for(id, self._precision)
         if self._precision == "float16" and kind not in ("tensorrt", "openvino"):
             self._monitor.warn(f"{WORDS[kind]} runs this network in float32; float16 is for TensorRT and OpenVINO.")
-        options = devices.session_options(kind, self._threads)
+        options = devices.session_options(kind, self._threads, whole=self._model.manifest.inference.mode == "whole")
         path = str(Path(self._model.onnx_path).resolve())
 
         def stop() -> None:
