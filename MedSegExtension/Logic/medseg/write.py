@@ -6,6 +6,7 @@ warning, since a picture that cannot be made must not cost the segmentation.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -223,13 +224,16 @@ def _move_in(stage: Path, target: Path) -> None:
                 (stage / path).replace(target / path)
     except BaseException:
         for path, saved in reversed(done):
-            if saved is not None:
-                saved.replace(target / path)
-            elif path not in stale:
-                (target / path).unlink(missing_ok=True)
+            # Each on its own: what cannot be put back stays in the hidden folder, it is never removed.
+            with contextlib.suppress(OSError):
+                if saved is not None:
+                    saved.replace(target / path)
+                elif path not in stale:
+                    (target / path).unlink(missing_ok=True)
+        if not any(p.is_file() for p in old.rglob("*")):
+            shutil.rmtree(old, ignore_errors=True)
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
     for path in stale:
         parent = (target / path).parent
         if parent != target and parent.is_dir() and not any(parent.iterdir()):

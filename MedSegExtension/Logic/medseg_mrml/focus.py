@@ -40,7 +40,9 @@ def focus_of(result: Result, grid: Grid) -> Focus:
     if mask is not None and mask.any():
         lesions = any(c.lesion for c in result.classes)
         index = _largest_lesion(mask) if lesions else _middle(mask, axis)
-        area = mask.sum(axis=tuple(n for n in range(3) if n != 2 - axis))
+        others = np.logical_or.reduce([layer.labels != 0 for layer in result.layers])
+        # Slices with lesions first, then slices with other segments, then any.
+        area = _areas(mask, axis) + 1e-3 * _areas(others, axis)
         positions = _spread(area, index[axis])
         finding = "largest lesion" if lesions else "middle of the segments"
         return _focus(grid, plane, axis, index, positions, finding)
@@ -63,6 +65,11 @@ def focus_of(result: Result, grid: Grid) -> Focus:
         return _focus(grid, plane, axis, index, positions, f"highest score: {columns[int(which)]}")
     size = grid.size[axis]
     return _focus(grid, plane, axis, index, [size // 4, size // 2, 3 * size // 4], "middle of the volume")
+
+
+def _areas(mask: npt.NDArray[np.bool_], axis: int) -> npt.NDArray[Any]:
+    """Voxels of ``mask`` (K, J, I) on each slice along index axis ``axis``."""
+    return mask.sum(axis=tuple(n for n in range(3) if n != 2 - axis))
 
 
 def _spread(area: npt.NDArray[Any], shown: int) -> list[int]:
@@ -144,7 +151,7 @@ def _largest_lesion(mask: npt.NDArray[np.bool_]) -> list[int]:
 
 def _middle(mask: npt.NDArray[np.bool_], axis: int) -> list[int]:
     """The voxel nearest to the centre of gravity, on the slice along ``axis`` with the largest area."""
-    area = mask.sum(axis=tuple(n for n in range(3) if n != 2 - axis))
+    area = _areas(mask, axis)
     ramps = [np.arange(n, dtype=float) for n in mask.shape]
     total = float(mask.sum())
     centre = [float((mask.sum(axis=tuple(m for m in range(3) if m != n)) * ramps[n]).sum() / total) for n in range(3)][

@@ -24,6 +24,7 @@ from medseg.volume import Volume
 from .scene_child import PREVIEW_FILE, SCENE_FILE, Job
 
 TIMEOUT_SECONDS = 300.0
+CHILD = ["-m", "medseg_mrml.scene_child"]
 _CT_WINDOW = (40.0, 400.0)
 
 
@@ -82,7 +83,7 @@ def display_window(volume: Volume, model: Any) -> tuple[float, float] | None:
 def _run_child(job: bytes, monitor: Monitor) -> tuple[set[str], str]:
     """Files that the child finished, and why it did not finish the others."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "medseg_mrml.scene_child"],
+        [sys.executable, *CHILD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
     )  # fmt: skip
     try:
