@@ -1,0 +1,211 @@
+"""The ``medseg`` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from .execute import execute, parse_windows
+
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 bad input or option, 3 the model cannot be used, 4 the device failed, 130 cancelled "
+    "(Ctrl-C; nothing is left behind), 1 a fault of MedSeg itself. Of a batch, the code of the worst case. "
+    "For research use only."
+)
+
+app = typer.Typer(
+    name="medseg",
+    help="Run medical ONNX models on volumes: segments, scores and tables on the input's own grid.",
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(
+    help="List, show and check models.", no_args_is_help=True, epilog=EXIT_CODES, rich_markup_mode=None
+)
+app.add_typer(models_app, name="models")
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(metavar="MODEL", help="Id of an installed model, package folder, .zip, .onnx or manifest .json."),
+]
+InputsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="INPUT...", help="NIfTI, NRRD, MetaImage, DICOM file or folder, PNG, JPEG or TIFF."),
+]
+WeightsOption = Annotated[Path | None, typer.Option(help="ONNX file for a manifest without one beside it.")]
+SeriesOption = Annotated[str | None, typer.Option(help="Number or UID of the DICOM series, where there are several.")]
+NamedOption = Annotated[
+    list[str] | None,
+    typer.Option("--input", metavar="NAME=FILE", help="The file of one input channel, by the channel's name."),
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ... (see: medseg devices).")]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an earlier result in the output folder.")]
+BatchOption = Annotated[int | None, typer.Option(min=1, help="Slices or windows at a time.")]
+PatchOption = Annotated[
+    tuple[int, int, int] | None,
+    typer.Option(metavar="I J K", help="Window size of a sliding-window model, voxels along i, j, k."),
+]
+WindowOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="LEVEL,WIDTH", help="In place of the model's windows, where it allows that; repeat for each."),
+]
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()
+
+
+def version(show: bool) -> None:
+    """``--version``."""
+    if show:
+        typer.echo(f"medseg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def medseg(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Run medical ONNX models on volumes: segments, scores and tables on the input's own grid."""
+
+
+@app.command(epilog=EXIT_CODES)
+def run(
+    model: ModelArgument,
+    inputs: InputsArgument = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the result.")] = ...,  # type: ignore[assignment]
+    named: NamedOption = None,
+    weights: WeightsOption = None,
+    series: SeriesOption = None,
+    device: DeviceOption = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or float16.")] = "auto",
+    batch: BatchOption = None,
+    patch: PatchOption = None,
+    window: WindowOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run MODEL on one case, or on each INPUT of a batch (each gets a sub-folder of the output folder)."""
+    from .console import Session
+
+    def body(session: Session) -> int:
+        from ..pipeline import RunOptions
+        from .run import run_command
+
+        options = RunOptions(device, precision, batch, patch, probabilities, parse_windows(window), None, threads)
+        return run_command(
+            session,
+            model,
+            inputs or [],
+            named or [],
+            output,
+            weights=weights,
+            series=series,
+            force=force,
+            options=options,
+        )
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+@app.command(epilog=EXIT_CODES)
+def explain(
+    model: ModelArgument,
+    inputs: InputsArgument = None,
+    named: NamedOption = None,
+    weights: WeightsOption = None,
+    series: SeriesOption = None,
+    tensors: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write the exact network input.")] = None,
+    device: DeviceOption = "auto",
+    batch: BatchOption = None,
+    patch: PatchOption = None,
+    window: WindowOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say what a run would do: grids, steps, tiles, memory; optionally write the exact network input."""
+    from .console import Session
+
+    def body(session: Session) -> int:
+        from ..pipeline import RunOptions
+        from .inspect import explain_command
+
+        options = RunOptions(device=device, batch=batch, patch=patch, windows=parse_windows(window))
+        return explain_command(
+            session, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
+        )
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+@app.command(epilog=EXIT_CODES)
+def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Show which devices are installed, which truly run a network, and the versions."""
+    from .inspect import devices_command
+
+    execute(devices_command, as_json=as_json, debug=debug)
+
+
+@app.command(epilog=EXIT_CODES)
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the results.")] = Path("demo-output"),
+    device: DeviceOption = "auto",
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Run the shipped 2D and 3D models on synthetic volumes; nothing is downloaded."""
+    from .console import Session
+
+    def body(session: Session) -> int:
+        from .demo import demo_command
+
+        return demo_command(session, output, device=device, force=force)
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+@models_app.command("list", epilog=EXIT_CODES)
+def models_list(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the installed models."""
+    from .inspect import list_command
+
+    execute(list_command, as_json=as_json, debug=debug)
+
+
+@models_app.command("show", epilog=EXIT_CODES)
+def models_show(
+    model: ModelArgument, weights: WeightsOption = None, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
+    """Show the card of a model."""
+    from .inspect import show_command
+
+    execute(lambda session: show_command(session, model, weights), as_json=as_json, debug=debug)
+
+
+@models_app.command("check", epilog=EXIT_CODES)
+def models_check(
+    model: ModelArgument,
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Check a model package completely and open its network."""
+    from .inspect import check_command
+
+    execute(lambda session: check_command(session, model, weights, device), as_json=as_json, debug=debug)

@@ -1,0 +1,55 @@
+"""Run a command's body: Ctrl-C, errors as sentences, the JSON document, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from ..errors import Cancelled, InputError
+from .console import Session, as_text, exit_code, set_up_logging, stdout_for_json
+from .interrupt import end_now, interruptible
+
+
+def execute(body: Callable[[Session], int], *, as_json: bool, debug: bool) -> None:
+    """Call ``body`` and end the command with its exit code, or with that of the error that it raises."""
+    set_up_logging(debug)
+    session = Session(as_json=as_json, debug=debug)
+    with stdout_for_json(as_json) as write:
+
+        def finish(code: int) -> None:
+            session.reporter.stop()
+            if as_json:
+                write(as_text({**session.document, "exit_code": code}))
+
+        def abandon() -> None:
+            session.abandon()
+            session.document["error"] = session.error(Cancelled("The run was cancelled; nothing was left behind."))
+            finish(Cancelled.exit_code)
+
+        try:
+            code = interruptible(lambda: body(session), session.cancel, abandon)
+        except (Exception, KeyboardInterrupt) as error:
+            session.reporter.stop()
+            session.document["error"] = session.error(error)
+            code = exit_code(error)
+        finish(code)
+        if code == Cancelled.exit_code:
+            end_now(code)  # native code of the cancelled run may still be busy
+    raise typer.Exit(code)
+
+
+def parse_windows(windows: list[str] | None) -> tuple[tuple[float, float], ...] | None:
+    """``LEVEL,WIDTH`` options as numbers."""
+    if not windows:
+        return None
+    parsed = []
+    for text in windows:
+        try:
+            level, width = (float(part) for part in text.replace("/", ",").split(","))
+        except ValueError as error:
+            raise InputError(f"--window {text!r} is not LEVEL,WIDTH (two numbers, as in 40,80).") from error
+        if width <= 0:
+            raise InputError(f"--window {text!r} has a width that is not positive.")
+        parsed.append((level, width))
+    return tuple(parsed)

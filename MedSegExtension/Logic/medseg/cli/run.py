@@ -1,0 +1,201 @@
+"""``medseg run``: one model on one case, or on a batch of files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Cancelled, InputError
+from .console import Session, exit_code, rows_of, worst
+from .interrupt import claimed, scratch
+
+if TYPE_CHECKING:
+    from ..manifest.schema import Manifest
+    from ..package import Model
+    from ..pipeline import RunOptions
+    from ..result import Result, Table
+
+_SUFFIXES = (".nii.gz", ".seg.nrrd")
+_SHOWN_COLUMNS = {
+    "segments": ("segment", "voxels", "volume_ml", "components"),
+    "scores": ("class", "maximum", "slice", "mean"),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: ``files`` by channel name, and the folder of its result."""
+
+    name: str
+    files: dict[str, Path]
+    folder: Path
+
+
+def run_command(
+    session: Session, model: str, inputs: list[Path], named: list[str], output: Path, *,
+    weights: Path | None, series: str | None, force: bool, options: RunOptions,
+) -> int:  # fmt: skip
+    """Run all cases; the exit code of the worst."""
+    from ..package import load_model
+    from ..worker import SessionCache
+
+    loaded = load_model(model, weights=weights)
+    cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
+    batch = len(cases) > 1
+    sessions = SessionCache()
+    outcomes: list[dict[str, Any]] = []
+    codes: list[int] = []
+    with scratch(session.on_abandon), session.reporter:
+        for case in cases:
+            session.reporter.begin(case.name)
+            try:
+                outcomes.append(run_case(session, loaded, case, sessions, options, series=series, force=force))
+                codes.append(0)
+            except Cancelled:
+                raise
+            except Exception as error:
+                if not batch:
+                    raise
+                # One bad file must not cost the others.
+                outcomes.append({"input": case.name, "error": session.error(error, f"{case.name}: ")})
+                codes.append(exit_code(error))
+    session.document["results"] = outcomes
+    if batch:
+        session.say()
+        session.table(
+            ["input", "result"],
+            [[o["input"], o["error"]["message"] if "error" in o else str(o["folder"])] for o in outcomes],
+        )
+        session.say(f"{codes.count(0)} of {len(codes)} done.")
+    sessions.clear()
+    return worst(codes)
+
+
+def run_case(
+    session: Session, model: Model, case: Case, sessions: Any, options: RunOptions, *, series: str | None, force: bool
+) -> dict[str, Any]:
+    """Read, run and write one case; what the JSON document says of it."""
+    from ..io import read_volume
+    from ..pipeline import run
+    from ..write import check_output, write_result
+
+    monitor = session.monitor()
+    check_output(case.folder, force=force)
+    with monitor.stage("read"):
+        volumes = {name: read_volume(path, series=series, monitor=monitor) for name, path in case.files.items()}
+    result = run(model, volumes, options, monitor=monitor, open_session=sessions.open)
+    with claimed(case.folder, session.on_abandon):
+        first = volumes[model.manifest.channels[0].name]
+        write_result(result, case.folder, volume=first, model=model, force=force, monitor=monitor)
+    summary = json.loads((case.folder / "result.json").read_text(encoding="utf-8"))
+    show_result(session, case, result, summary)
+    tables = {name: rows_of(table) for name, table in result.tables.items()}
+    return {"input": case.name, "folder": str(case.folder), "result": summary, "tables": tables}
+
+
+def show_result(session: Session, case: Case, result: Result, summary: dict[str, Any]) -> None:
+    """What a reader wants to see at once: where, how long, the segments or scores."""
+    seconds = summary.get("seconds", {})
+    total = seconds.get("total", 0.0) + seconds.get("write", 0.0)
+    session.say(
+        f"{case.name}: {result.provenance.get('model', {}).get('title', '')}, {total:.1f} s on {summary['device']}"
+    )
+    for name, columns in _SHOWN_COLUMNS.items():
+        if name in result.tables:
+            show_table(session, result.tables[name], columns)
+    session.say(f"  {case.folder}: {', '.join(summary['files'])}")
+
+
+def show_table(session: Session, table: Table, wanted: tuple[str, ...], limit: int = 25) -> None:
+    """The chosen columns of a result's table, the first ``limit`` rows."""
+    names = [c.name for c in table.columns if c.name in wanted]
+    records = rows_of(table)
+    rows = [[_cell(record[name]) for name in names] for record in records[:limit]]
+    if len(records) > limit:
+        rows.append([f"... {len(records) - limit} more", *[""] * (len(names) - 1)])
+    session.table([f"  {names[0]}", *names[1:]], [[f"  {row[0]}", *row[1:]] for row in rows], right=tuple(range(1, 9)))
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parse_named(named: list[str]) -> dict[str, Path]:
+    """``NAME=FILE`` options as a mapping."""
+    files: dict[str, Path] = {}
+    for item in named:
+        name, sign, file = item.partition("=")
+        if not sign or not name or not file:
+            raise InputError(f"--input {item!r} is not of the form NAME=FILE (the channel's name, then its file).")
+        if name in files:
+            raise InputError(f"--input gives the channel {name!r} twice; give each channel one file.")
+        files[name] = Path(file)
+    return files
+
+
+def plan_cases(manifest: Manifest, inputs: list[Path], named: dict[str, Path], output: Path) -> list[Case]:
+    """One case for several channels; for a one-channel model a case for each input, in sub-folders where several."""
+    channels = [c.name for c in manifest.channels]
+    if named:
+        unknown = [n for n in named if n not in channels]
+        if unknown:
+            raise InputError(
+                f"{manifest.title} has no channel {unknown[0]!r}; its channels are: {', '.join(channels)}."
+            )
+        rest = [c for c in channels if c not in named]
+        if len(inputs) > len(rest):
+            raise InputError(
+                f"{manifest.title} has {len(channels)} channels, but {len(named) + len(inputs)} files came."
+            )
+        given = {**dict(zip(rest, inputs, strict=False)), **named}
+    elif len(channels) > 1:
+        if len(inputs) > len(channels):
+            raise InputError(f"{manifest.title} takes {len(channels)} files ({', '.join(channels)}) for one case.")
+        given = dict(zip(channels, inputs, strict=False))
+    else:
+        if not inputs:
+            raise InputError("No input was given; name a file or a DICOM folder.")
+        if len(inputs) == 1:
+            return [Case(inputs[0].name or str(inputs[0]), {channels[0]: inputs[0]}, output)]
+        return [
+            Case(name, {channels[0]: path}, output / name)
+            for name, path in zip(case_names(inputs), inputs, strict=True)
+        ]
+    missing = [c for c in channels if c not in given]
+    if missing:
+        raise InputError(
+            f"{manifest.title} also needs the channel {missing[0]!r}; its channels are: {', '.join(channels)}. "
+            f'Give it with --input "{missing[0]}=FILE".'
+        )
+    ordered = {name: given[name] for name in channels}
+    return [Case(ordered[channels[0]].name, ordered, output)]
+
+
+def case_names(paths: list[Path]) -> list[str]:
+    """A folder name for each input: its name without extension, with its parent's where names repeat."""
+    stems = [_stem(p) for p in paths]
+    repeated = {s for s, count in Counter(stems).items() if count > 1}
+    names: list[str] = []
+    for path, stem in zip(paths, stems, strict=True):
+        parent = path.absolute().parent.name
+        base = f"{parent}_{stem}" if stem in repeated and parent else stem
+        unique = base
+        for n in range(2, len(paths) + 2):
+            if unique not in names:
+                break
+            unique = f"{base}_{n}"
+        names.append(unique)
+    return names
+
+
+def _stem(path: Path) -> str:
+    name = path.absolute().name
+    if path.is_dir():
+        return name
+    for suffix in _SUFFIXES:
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return path.stem
