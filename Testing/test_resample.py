@@ -85,3 +85,19 @@ def test_labels_keep_their_type_and_values_when_resampled() -> None:
     labels = RNG.integers(0, 400, grid.shape).astype(np.uint16)
     out = resample(labels, grid, grid.with_spacing((0.7, 0.7, 0.7)), interpolation="nearest")
     assert out.dtype == np.uint16 and set(np.unique(out)) <= set(np.unique(labels))
+
+
+@given(grids(max_size=8), codes, st.tuples(*[st.floats(0.3, 3.0)] * 3))
+def test_the_nearest_voxel_is_the_nearest_one(grid: Grid, code: str, factor: tuple) -> None:
+    array = RNG.integers(1, 250, grid.shape).astype(np.uint8)
+    target = grid.reoriented(code)
+    target = target.with_spacing([s * f for s, f in zip(target.spacing, factor, strict=True)])
+    out = resample(array, grid, target, interpolation="nearest", fill=0)
+    k, j, i = np.indices(target.shape)
+    index = grid.to_index(target.to_physical(np.stack([i, j, k], -1)))
+    clear = np.all(np.abs(index + 0.5 - np.rint(index + 0.5)) > 1e-3, axis=-1)
+    near = np.rint(index).astype(int)
+    inside = np.all((near >= 0) & (near < grid.size), axis=-1)
+    near = np.clip(near, 0, np.array(grid.size) - 1)
+    expected = np.where(inside, array[near[..., 2], near[..., 1], near[..., 0]], 0)
+    assert np.array_equal(out[clear], expected[clear])

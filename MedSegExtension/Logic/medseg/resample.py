@@ -56,7 +56,11 @@ def resample(
     lattice = lattice_map(source, target)
     if lattice is not None:
         return _copy(array, target, *lattice, fill)
-    if interpolation != "nearest":
+    if interpolation == "nearest":
+        separable = _nearest_along_axes(array, source, target, fill)
+        if separable is not None:
+            return separable
+    else:
         array = np.ascontiguousarray(array, dtype=np.float32)
     dtype = array.dtype
     carried = array.astype(np.uint8) if dtype == np.bool_ else array
@@ -78,6 +82,34 @@ def resample(
         image.GetPixelID(),
     )
     return np.asarray(sitk.GetArrayFromImage(moved)).astype(dtype, copy=False)
+
+
+def _nearest_along_axes(
+    array: npt.NDArray[Any], source: Grid, target: Grid, fill: float
+) -> npt.NDArray[Any] | None:
+    """Nearest voxels where the grids' axes are parallel, or None. Halfway, the voxel of greater index is taken.
+
+    ITK's rounding of halfway positions depends on float noise; a pixel that is chosen by chance is not reproducible.
+    """
+    matrix = source.index_map_from(target)
+    axis = [int(np.argmax(np.abs(matrix[:3, a]))) for a in range(3)]
+    off_axis = matrix[:3, :3].copy()
+    for a in range(3):
+        off_axis[axis[a], a] = 0
+    if sorted(axis) != [0, 1, 2] or np.abs(off_axis).max() * max(target.size) > _LATTICE_TOLERANCE:
+        return None
+    view = array.transpose([2 - axis[2 - n] for n in range(3)])
+    for n in range(3):
+        a = 2 - n
+        position = np.arange(target.size[a]) * matrix[axis[a], a] + matrix[axis[a], 3]
+        index = np.floor(position + 0.5 + 1e-6).astype(int)
+        outside = (index < 0) | (index >= view.shape[n])
+        view = np.take(view, np.clip(index, 0, view.shape[n] - 1), axis=n)
+        if outside.any():
+            place: list[Any] = [slice(None)] * 3
+            place[n] = outside
+            view[tuple(place)] = fill
+    return np.ascontiguousarray(view)
 
 
 def _copy(

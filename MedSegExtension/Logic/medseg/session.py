@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnxruntime
 
 from . import devices
-from .devices import CPU, PROVIDERS, WORDS, parse_device
+from .devices import CPU, PROVIDERS, WORDS, parse_device, plain_words
 from .errors import DeviceError, InputError, ModelError
 from .monitor import Monitor
 from .package import Model
@@ -49,7 +49,7 @@ class Session:
     """An open network. Make it with `Session.open`.
 
     ``provider``: ONNX Runtime's name of what really runs. ``device``: its name for people.
-    ``providers_requested``: what was asked for. ``input_shapes``, ``output_shapes``: by tensor name, None where a size
+    ``providers_requested``: what was asked for. ``fell_back``: True once `to_cpu` left the device that was opened. ``input_shapes``, ``output_shapes``: by tensor name, None where a size
     is open; a tensor of unknown rank is not there.
     """
 
@@ -61,6 +61,8 @@ class Session:
         self._runner = _Runner()
         self._end = weakref.finalize(self, self._runner.close)
         self._session: Any = None
+        self._said_at_opening: tuple[str, ...] = ()
+        self.fell_back = False
         self.provider = ""
         self.device = ""
         self.providers_requested: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ class Session:
         monitor.checkpoint()
         devices.prepare_runtime()
         session = cls(model, monitor, threads, precision)
+        said_before = len(monitor.warnings)
         try:
             if kind == "auto":
                 session._open_best()
@@ -100,7 +103,14 @@ class Session:
         except BaseException:
             session.close()
             raise
+        session._said_at_opening = tuple(monitor.warnings[said_before:])
         return session
+
+    def attach(self, monitor: Monitor) -> None:
+        """Use this open session for another run: ``monitor`` cancels it, and is told again what opening told."""
+        self._monitor = monitor
+        for sentence in self._said_at_opening:
+            monitor.warn(sentence)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """All outputs by name for ``feeds`` by input name.
@@ -129,6 +139,7 @@ class Session:
         if self.provider == CPU and self._session is not None:
             return
         before = self.device
+        self.fell_back = True
         self._session = None
         self._open("cpu")
         self._monitor.warn(f"The network now runs on the CPU instead of {before}.")
@@ -207,7 +218,7 @@ class Session:
             translated = self._translated(error, "load", WORDS[kind])
             if isinstance(translated, OutOfMemory):
                 raise translated from error
-            raise _Refused(_short(error)) from error
+            raise _Refused(plain_words(error)) from error
         ran = session.get_providers()
         if not ran or ran[0] != PROVIDERS[kind]:
             raise _Refused(f"ONNX Runtime silently used {', '.join(ran) or 'nothing'} instead")
@@ -263,9 +274,9 @@ class Session:
             )
         if type(error).__name__ == "InvalidArgument" or isinstance(error, (ValueError, TypeError)):
             return ModelError(
-                f"{self._model.manifest.title}: the network does not take what its manifest feeds it: {_short(error)}."
+                f"{self._model.manifest.title}: the network does not take what its manifest feeds it: {plain_words(error)}."
             )
-        return DeviceError(f"{self._model.manifest.title} failed on {place}: {_short(error)}.")
+        return DeviceError(f"{self._model.manifest.title} failed on {place}: {plain_words(error)}.")
 
 
 class _Runner:
@@ -334,13 +345,3 @@ def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:
 
 def _shapes(values: list[Any]) -> dict[str, tuple[int | None, ...]]:
     return {v.name: tuple(d if isinstance(d, int) and d > 0 else None for d in v.shape) for v in values if v.shape}
-
-
-def _short(error: object) -> str:
-    """The part of ONNX Runtime's message that says something."""
-    text = " ".join(str(error).split())
-    for lead in ("] : ", " Status Message: "):
-        text = text.rpartition(lead)[2] or text
-    # Drop "/onnxruntime_src/..file.cc:12 void f(...)" in front of the words.
-    cut = text.rpartition(") ")[2] if ".cc:" in text else text
-    return (cut or text)[:300].rstrip(". ")

@@ -66,6 +66,10 @@ class SessionCache:
 
         key = (model.sha256, device, *sorted(options.items(), key=str))
         session = self._sessions.pop(key, None)
+        if session is not None and session.fell_back:
+            # It ran out of memory once; this volume may be smaller, so the device that was asked for is tried again.
+            session.close()
+            session = None
         if session is None:
             session = Session.open(model, device, monitor=monitor, **options)
         else:
