@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import helper
+from onnx import helper, numpy_helper
 
 from medseg.errors import Cancelled, DeviceError, ModelError
-from medseg.infer import importance, infer, window_starts
+from medseg.infer import importance, infer, window_plan, window_starts
 from medseg.infer.score_maps import softmax
 from medseg.infer.sliding_window import Band
 from medseg.monitor import Monitor
@@ -135,11 +135,30 @@ def test_all_background_is_a_result_and_not_an_error(activation, keep):
 
 def test_ready_labels_are_taken_from_the_most_central_window():
     """Labels cannot be averaged: the mean of 2 and 4 is not 3."""
-    array = RNG.choice([0.0, 2.0, 4.0], size=(1, 13, 9, 10)).astype(np.float32)
-    proto = model([helper.make_node("Identity", ["x"], ["y"])], {"x": (None, 1, None, None, None)}, ["y"])
-    data = manifest(WINDOWS, {"activation": "labels"}, 4)
-    maps = infer(data, prepared(array), LocalSession(proto), Monitor())
-    np.testing.assert_array_equal(maps.labels(), array[0])
+    array = volume(1, 13, 9, 10)
+    # Labels 2 and 4, which near a window's border depend on what the window does not see.
+    proto = convolution(BLUR[1:2])
+    proto.graph.node[0].output[0] = "c"
+    proto.graph.node.extend(
+        [
+            helper.make_node("Greater", ["c", "b"], ["g"]),
+            helper.make_node("Cast", ["g"], ["f"], to=1),
+            helper.make_node("Mul", ["f", "two"], ["m"]),
+            helper.make_node("Add", ["m", "two"], ["y"]),
+        ]
+    )
+    proto.graph.initializer.append(numpy_helper.from_array(np.float32([2.0]), "two"))
+    session = LocalSession(proto)
+    maps = infer(manifest(WINDOWS, {"activation": "labels"}, 4), prepared(array), session, Monitor())
+    expected, weights = np.zeros(array.shape[1:]), np.zeros(array.shape[1:])
+    own = importance((4, 5, 6), "gaussian")
+    for start in window_plan(array.shape[1:], (4, 5, 6), 0.5):
+        place = tuple(slice(s, s + n) for s, n in zip(start, own.shape, strict=True))
+        better = own > weights[place]
+        expected[place][better] = session.run({"x": array[(slice(None), *place)][None]})["y"][0, 0][better]
+        weights[place][better] = own[better]
+    assert set(np.unique(expected)) == {2, 4}
+    np.testing.assert_array_equal(maps.labels(), expected)
 
 
 def test_only_a_band_of_one_patch_depth_is_in_float32():
@@ -152,6 +171,7 @@ def test_only_a_band_of_one_patch_depth_is_in_float32():
 def test_out_of_memory_shrinks_the_window_then_goes_to_the_cpu():
     """The result of the smaller window is that of a run with it; nothing of the failed pass is left in it."""
     array = volume(1, 70, 66, 66)
+    array[0, 69, 65, 65] = np.nan
     proto = convolution(BLUR)
     plan = {"mode": "sliding_window", "patch": [64, 64, 64], "batch": 2, "overlap": 0.25}
     calls = []
@@ -168,7 +188,7 @@ def test_out_of_memory_shrinks_the_window_then_goes_to_the_cpu():
     same = infer(manifest(plan | {"patch": [32, 32, 32]}, {}, 2), prepared(array), LocalSession(proto), Monitor())
     np.testing.assert_array_equal(maps.labels(), same.labels())
     np.testing.assert_array_equal(maps.probability(2), same.probability(2))
-    assert maps.details["patch"] == [32, 32, 32]
+    assert maps.details["patch"] == [32, 32, 32] and maps.details["nan"] == same.details["nan"] > 0
 
 
 def test_on_the_cpu_the_manifest_window_is_used_again():
@@ -189,6 +209,14 @@ def test_memory_that_never_suffices_ends_with_one_clear_error(plan):
     with pytest.raises(DeviceError, match="region of interest"):
         infer(manifest(plan, {}, 2), prepared(volume(1, 9, 9, 9)), session, Monitor())
     assert session.provider == "CPUExecutionProvider"
+
+
+@pytest.mark.timeout(30)
+def test_a_session_that_does_not_leave_its_device_is_not_asked_for_ever(monkeypatch):
+    monkeypatch.setattr(LocalSession, "to_cpu", lambda self: None)
+    session = LocalSession(convolution(BLUR), provider="CUDAExecutionProvider", full=lambda f, p: True)
+    with pytest.raises(DeviceError, match="memory did not suffice"):
+        infer(manifest({"mode": "whole"}, {}, 2), prepared(volume(1, 5, 5, 5)), session, Monitor())
 
 
 def test_fixed_windows_are_neither_shrunk_nor_changed_by_the_user():

@@ -92,12 +92,14 @@ def test_connectivity_decides_what_one_lesion_is():
 
 
 @settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6), spacing=st.tuples(*[st.floats(0.3, 6)] * 3))
-def test_maximum_diameter_is_the_greatest_distance_of_surface_points(seed, spacing):
+@given(seed=st.integers(0, 10**6), spacing=st.tuples(*[st.floats(0.3, 6)] * 3), tilt=st.floats(-0.5, 0.5))
+def test_maximum_diameter_is_the_greatest_distance_of_surface_points(seed, spacing, tilt):
+    """On any lattice, tilted gantry included, where spacing alone gives wrong lengths."""
     rng = np.random.default_rng(seed)
     mask = rng.random(rng.integers(1, 6, 3)) < 0.6
     mask.flat[0] = True
-    grid = Grid(mask.shape[::-1], spacing, (500.0, -900.0, 1200.0), OBLIQUE)
+    shear = np.array([[1, 0, 0], [0, 1, np.sin(tilt)], [0, 0, np.cos(tilt)]])
+    grid = Grid(mask.shape[::-1], spacing, (500.0, -900.0, 1200.0), OBLIQUE @ shear)
     points = []
     padded = np.pad(mask, 1)
     for index in np.argwhere(padded):

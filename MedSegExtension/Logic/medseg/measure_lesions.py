@@ -85,7 +85,7 @@ def lesion_rows(
         low, high = index.min(axis=0), index.max(axis=0)
         centroid = index.mean(axis=0)
         i, j, k = (int(v) for v in np.rint(centroid))
-        right, anterior, superior = grid.to_physical(centroid) * (-1, -1, 1)
+        right, anterior, superior = grid.to_physical(centroid) * (-1, -1, 1) + 0.0  # no -0
         volume = len(index) * grid.voxel_volume
         extent = (high - low + 1) * np.array(grid.spacing)
         elongation, flatness = _roundness_of_axes(grid.to_physical(index))

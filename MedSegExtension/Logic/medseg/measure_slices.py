@@ -20,7 +20,7 @@ def slice_table(scores: Scores, names: Sequence[str], grids: Sequence[Grid]) -> 
     """
     rows: list[tuple[Cell, ...]] = []
     for number, (row, grid) in enumerate(zip(scores, grids, strict=True), start=1):
-        right, anterior, superior = grid.to_physical((np.array(grid.size) - 1) / 2) * (-1, -1, 1)
+        right, anterior, superior = grid.to_physical((np.array(grid.size) - 1) / 2) * (-1, -1, 1) + 0.0  # no -0
         rows.append((number, float(right), float(anterior), float(superior), *(float(v) for v in row)))
     columns = (
         Column("slice", "int", "", "number of the slice, from 1"),
