@@ -91,6 +91,32 @@ def test_a_provider_that_raises_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     assert devices.probe("cuda") == "CUDA failure 35: driver is too old"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\x1b[1;31m2026-11-21 08:15:42.2 [E:onnxruntime:Default, provider_bridge_ort.cc:2310 Create] "
+            "/onnxruntime/core/openvino_provider_factory.cc:141 std::string "
+            "ort::ParseDeviceType(std::shared_ptr<OVCore>, const Options&) "
+            "[ERROR] [OpenVINO] Device GPU is not available\x1b[m",
+            "Device GPU is not available",
+        ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Conv node. Name:'a' "
+            "Status Message: /src/call.cc:12 bool ort::Call(int) [with T = int] "
+            "CUDA failure 2: out of memory (GPU) ; GPU=0",
+            "CUDA failure 2: out of memory (GPU) ; GPU=0",
+        ),
+        (
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got invalid dimensions for input: x.",
+            "Got invalid dimensions for input: x",
+        ),
+    ],
+)
+def test_messages_of_the_runtime_are_reduced_to_their_words(text: str, words: str) -> None:
+    assert devices.plain_words(text) == words
+
+
 def test_a_provider_that_was_not_built_in_is_told() -> None:
     if "CoreMLExecutionProvider" not in onnxruntime.get_available_providers():
         assert "built without CoreML" in devices.probe("coreml")

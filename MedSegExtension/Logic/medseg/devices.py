@@ -224,7 +224,7 @@ def _captured_stderr(lines: list[str]) -> Iterator[None]:
 
 def _reason(lines: list[str]) -> str:
     """The telling part of ONNX Runtime's log lines, short."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(line.strip() for line in lines if line.strip()))
+    text = " ".join(line.strip() for line in lines if line.strip())
     for pattern in (
         r"with error: ([^:\s]+): cannot open shared object file",
         r"(?:depends on|loading) \"?([\w.-]+\.dll)\"? which is missing",
@@ -237,8 +237,18 @@ def _reason(lines: list[str]) -> str:
         return found[0].strip()
     if found := re.search(r"Require (cuDNN [\d.*]+ and CUDA [\d.*]+)", text):
         return f"it needs {found[1].replace('.*', '')}"
-    text = re.sub(r"^.*?(?:FAIL|RUNTIME_EXCEPTION|EP_FAIL|INVALID_ARGUMENT) : ", "", text)
-    return text[:200].strip()
+    return plain_words(text)
+
+
+def plain_words(error: object) -> str:
+    """ONNX Runtime's message without log prefix, error class, source file and C++ signature; at most 300 letters."""
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
+    text = re.sub(r"\S+ \S+ \[[A-Z]:onnxruntime:[^\]]*\] ", "", text)
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ", "", text)
+    text = text.rpartition(" Status Message: ")[2]
+    text = re.sub(r"\S+\.(?:cc|cpp|h|cu):\d+ [^()]*\([^()]*\)(?: const)?(?: \[with [^\]]*\])? ?", "", text)
+    text = re.sub(r"\[(?:ERROR|OpenVINO|OpenVINO-EP)\] ", "", text)
+    return text[:300].strip(" .:")
 
 
 # -- what is there ------------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ class Session:
     """An open network. Make it with `Session.open`.
 
     ``provider``: ONNX Runtime's name of what really runs. ``device``: its name for people.
-    ``providers_requested``: what was asked for. ``fell_back``: True once `to_cpu` left the device that was opened. ``input_shapes``, ``output_shapes``: by tensor name, None where a size
-    is open; a tensor of unknown rank is not there.
+    ``providers_requested``: what was asked for. ``fell_back``: True once `to_cpu` left the device that was opened.
+    ``input_shapes``, ``output_shapes``: by tensor name, None where a size is open; a tensor of unknown rank is
+    not there.
     """
 
     def __init__(self, model: Model, monitor: Monitor, threads: int | None, precision: str) -> None:
@@ -274,7 +275,8 @@ class Session:
             )
         if type(error).__name__ == "InvalidArgument" or isinstance(error, (ValueError, TypeError)):
             return ModelError(
-                f"{self._model.manifest.title}: the network does not take what its manifest feeds it: {plain_words(error)}."
+                f"{self._model.manifest.title}: the network does not take what its manifest feeds it: "
+                f"{plain_words(error)}."
             )
         return DeviceError(f"{self._model.manifest.title} failed on {place}: {plain_words(error)}.")
 
