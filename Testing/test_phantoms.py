@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +116,7 @@ def test_opacities_change_the_film_and_not_the_lungs():
 def test_dicom_series_gives_the_same_hounsfield_units_and_positions(bleeding_head, tmp_path: Path, wrapped: bool):
     paths = write_dicom_series(bleeding_head, tmp_path / "series", wrapped_12_bit=wrapped)
     grid = bleeding_head.volume.grid
-    assert len(paths) == grid.size[2] == len(os.listdir(tmp_path / "series"))
+    assert len(paths) == grid.size[2] == len(list((tmp_path / "series").iterdir()))
     for k in (0, 13):
         image = pydicom.dcmread(paths[k])
         assert np.allclose(image.ImagePositionPatient, grid.to_physical([0, 0, k]), atol=1e-4)

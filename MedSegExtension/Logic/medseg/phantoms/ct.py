@@ -83,7 +83,8 @@ def head_ct(
         slice_labels[:, value] = (labels == value).sum(axis=(1, 2)) * spacing[0] * spacing[1] >= 15
     slice_labels[:, 0] = slice_labels[:, 1:].any(axis=1)
     origin = (-(size[0] - 1) / 2 * spacing[0], -(size[1] - 1) / 2 * spacing[1], z_start)
-    volume = Volume(pixels, Grid(size, spacing, origin, np.eye(3)), "CT", f"phantom head CT {seed}")
+    tags = {"BitsStored": 16, "PixelRepresentation": 1, "RescaleSlope": 1.0, "RescaleIntercept": 0.0}
+    volume = Volume(pixels, Grid(size, spacing, origin, np.eye(3)), "CT", f"phantom head CT {seed}", tags)
     return Phantom(volume, labels, {n + 1: name for n, name in enumerate(HAEMORRHAGES)}, slice_labels)
 
 

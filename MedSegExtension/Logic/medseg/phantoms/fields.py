@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -72,7 +73,7 @@ def ellipsoid(x: Array, y: Array, z: Array, center: Sequence[float], radii: Sequ
 def tube(x: Array, y: Array, z: Array, points: Sequence[Sequence[float]], *, reach: float = 3.0) -> Array:
     """Distance in mm to a chain of tapered capsules (x, y, z, radius), negative inside, not above ``reach``."""
     best = np.full(x.shape, reach, dtype=np.float32)
-    for (ax, ay, az, ar), (bx, by, bz, br) in zip(points[:-1], points[1:], strict=True):
+    for (ax, ay, az, ar), (bx, by, bz, br) in pairwise(points):
         margin = max(ar, br) + reach
         low = np.minimum((ax, ay, az), (bx, by, bz)) - margin
         high = np.maximum((ax, ay, az), (bx, by, bz)) + margin
