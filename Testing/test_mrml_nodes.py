@@ -25,10 +25,12 @@ from medseg_mrml import (  # noqa: E402
     apply_result,
     node_from_volume,
     plot_table,
+    probability_nodes,
     restore,
     table_from_node,
     table_to_node,
     take_snapshot,
+    undo,
     volume_from_node,
 )
 from medseg_mrml.headless import HeadlessScene  # noqa: E402
@@ -377,6 +379,16 @@ def test_undo_keeps_what_the_user_edited_in_own_segments(scene: Any, reference: 
     assert mask_of(node, "mine")[0, 0, 0]
 
 
+def test_undo_removes_a_new_segmentation_and_only_that(scene: Any, reference: Any) -> None:
+    kept = apply_result(result(), scene, reference_node=reference).node
+    count = scene.GetNumberOfNodes()
+    applied = apply_result(overlapping(), scene, reference_node=reference)
+    undo(applied)
+    assert scene.GetNumberOfNodes() == count
+    assert scene.GetFirstNodeByName("head segmentation") is kept
+    undo(applied)  # the user pressed twice
+
+
 def test_snapshot_can_be_restored_twice(scene: Any, reference: Any) -> None:
     node = apply_result(result(), scene, reference_node=reference).node
     state = take_snapshot(node)
@@ -384,6 +396,18 @@ def test_snapshot_can_be_restored_twice(scene: Any, reference: Any) -> None:
         node.GetSegmentation().RemoveAllSegments()
         restore(node, state)
         assert ids(node) == ["ich-demo_1", "ich-demo_7"]
+
+
+def test_probability_volumes_lie_on_the_reference(scene: Any, reference: Any) -> None:
+    transform = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    reference.SetAndObserveTransformNodeID(transform.GetID())
+    given_result = result()
+    given_result.probabilities = {"Bleed": np.linspace(0, 1, labels().size, dtype=np.float16).reshape(labels().shape)}
+    node = probability_nodes(given_result, scene, reference_node=reference)["Bleed"]
+    assert np.array_equal(volume_from_node(node).array, given_result.probabilities["Bleed"].astype(np.float32))
+    assert volume_from_node(node).grid.same_as(OBLIQUE, 1e-6)
+    assert node.GetTransformNodeID() == transform.GetID()
+    assert node.GetName() == "head Bleed probability"
 
 
 # -- tables and plots ---------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from medseg.volume import Volume
 from .scene_child import PREVIEW_FILE, SCENE_FILE, Job
 
 TIMEOUT_SECONDS = 300.0
+_LINUX_PACKAGES = "on Linux it needs the system packages libegl1 and libgl1-mesa-dri"
 CHILD = ["-m", "medseg_mrml.scene_child"]
 _CT_WINDOW = (40.0, 400.0)
 
@@ -37,7 +38,7 @@ def write_scene(result: Result, volume: Volume, folder: str | Path, model: Any, 
     if importlib.util.find_spec("slicer") is None:
         monitor.warn(
             f"{' and '.join(wanted)} were not made: they need 3D Slicer's MRML library. Install it with: "
-            "pip install slicer-core (on Linux also the system packages libegl1, libgl1 and libgl1-mesa-dri)."
+            f"pip install slicer-core ({_LINUX_PACKAGES})."
         )
         return
     shown = replace(volume, stack=None, tags={})
@@ -111,7 +112,8 @@ def _run_child(job: bytes, monitor: Monitor) -> tuple[set[str], str]:
     code = child.returncode
     if not failed:
         last = lines[-1].strip() if lines else "no message"
-        failed = f"the graphics library ended the process (code {code})" if code < 0 else last
+        crash = f"the graphics library ended the process (code {code}); {_LINUX_PACKAGES}"
+        failed = crash if code < 0 else last
     return made, failed
 
 

@@ -20,7 +20,7 @@ from medseg.result import Layer, Result, SegmentClass
 
 from .arrays import array_of, grid_of, oriented_image, unique_name, vtk_ready
 from .hierarchy import place_beside
-from .snapshot import BINARY, Snapshot, remove_segment, representation_names, take_snapshot
+from .snapshot import BINARY, Snapshot, remove_segment, representation_names, restore, take_snapshot
 
 MODEL_TAG = "MedSeg.Model"
 CLASS_TAG = "MedSeg.Class"
@@ -100,6 +100,23 @@ def apply_result(
         )
     place_beside(scene, node, reference_node)
     return Applied(node, tuple(added), before)
+
+
+def undo(applied: Applied) -> None:
+    """Take back what `apply_result` did: the earlier segments come back, a node that it made is removed.
+
+    Scene undo of the application is off by default for segmentations and copies all voxels; this copies none.
+    """
+    node = applied.node
+    scene = node.GetScene()
+    if scene is None:
+        return
+    if applied.before is not None:
+        restore(node, applied.before)
+        return
+    for part in (node.GetDisplayNode(), node.GetStorageNode(), node):
+        if part is not None:
+            scene.RemoveNode(part)
 
 
 def segment_id(model_id: str, value: int) -> str:

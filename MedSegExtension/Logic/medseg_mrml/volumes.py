@@ -9,10 +9,11 @@ import slicer
 import vtk
 
 from medseg.errors import InputError
+from medseg.result import Result
 from medseg.volume import Volume
 
 from .arrays import array_of, fill_image, grid_of, ijk_to_ras, unique_name
-from .hierarchy import MODALITY, attribute_of, item_of, subject_hierarchy
+from .hierarchy import MODALITY, attribute_of, item_of, place_beside, subject_hierarchy
 
 # DICOM keyword -> tag of the values that preprocessing steps may need; none of them says who the patient is.
 _STEP_TAGS = {
@@ -70,6 +71,23 @@ def node_from_volume(volume: Volume, scene: Any, *, name: str | None = None, lab
         subject_hierarchy(scene).SetItemAttribute(item_of(scene, node), MODALITY, volume.modality)
     node.CreateDefaultDisplayNodes()
     return node
+
+
+def probability_nodes(result: Result, scene: Any, *, reference_node: Any) -> dict[str, Any]:
+    """A scalar volume node (float32, window 0 to 1) for each probability map of ``result``, by class name.
+
+    The nodes stand beside ``reference_node`` and under its parent transform; no view is changed.
+    """
+    nodes = {}
+    for name, array in result.probabilities.items():
+        title = f"{reference_node.GetName()} {name} probability"
+        node = node_from_volume(Volume(array, result.grid), scene, name=title)
+        node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(1.0, 0.5)
+        place_beside(scene, node, reference_node)
+        nodes[name] = node
+    return nodes
 
 
 def _dicom_tags(node: Any) -> dict[str, Any]:
