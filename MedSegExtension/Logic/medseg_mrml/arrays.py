@@ -41,7 +41,7 @@ def array_of(image: vtk.vtkImageData) -> np.ndarray[Any, Any]:
     i, j, k = image.GetDimensions()
     scalars = image.GetPointData().GetScalars()
     channels = scalars.GetNumberOfComponents()
-    flat = numpy_support.vtk_to_numpy(scalars)
+    flat: np.ndarray[Any, Any] = numpy_support.vtk_to_numpy(scalars)
     return flat.reshape((k, j, i) if channels == 1 else (k, j, i, channels))
 
 

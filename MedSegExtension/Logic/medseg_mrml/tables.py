@@ -61,7 +61,7 @@ def table_from_node(node: Any) -> Table:
     for n in range(node.GetNumberOfColumns()):
         array = data.GetColumn(n)
         title = array.GetName()
-        kind = node.GetColumnProperty(title, _KIND) or _kind_of(array)
+        kind: Any = node.GetColumnProperty(title, _KIND) or _kind_of(array)
         unit, text = node.GetColumnUnitLabel(title), node.GetColumnDescription(title)
         columns.append(Column(title, kind, unit or "", text or ""))
         cells.append([_cell(array, row, kind) for row in range(array.GetNumberOfValues())])
