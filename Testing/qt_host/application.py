@@ -1,6 +1,5 @@
 """Stand-ins for ``slicer.app``, its layout manager, and ``slicer.modules``."""
 
-# ruff: noqa: N802
 from __future__ import annotations
 
 import sys
@@ -80,7 +79,7 @@ class Application:
 
     applicationName = mainApplicationName = "Slicer"
     majorVersion, minorVersion = 5, 13
-    applicationVersion = mainApplicationVersion = "5.13.0-test-host"
+    applicationVersion = "5.13.0-test-host"
     revision = "0"
     os, arch = sys.platform, "test"
 
@@ -116,6 +115,9 @@ class Application:
 
     def topLevelWidgets(self) -> list[Any]:
         return wrap(QtWidgets.QApplication.topLevelWidgets()) or []
+
+    def startupEnvironment(self) -> Any:
+        return QtCore.QProcessEnvironment.systemEnvironment()
 
     def setOverrideCursor(self, cursor: Any) -> None:
         QtWidgets.QApplication.setOverrideCursor(cursor)

@@ -6,15 +6,19 @@ arguments as they take, nothing can be added to a widget, and `NotInSlicer` is r
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from PySide6 import QtCore
 from shiboken6 import Shiboken
 
 from .api import ClassApi, NotInSlicer, api, by_name, normalised
 
+# What receivers raised; as in PythonQt it is printed and the program goes on, so tests look here.
+slot_errors: list[str] = []
 # PythonQt returns only the chosen path, PySide6 a tuple with the filter.
 _PATH_ONLY = {"getOpenFileName", "getSaveFileName", "getOpenFileNames"}
 
@@ -158,7 +162,7 @@ class Signal:
 class Connections:
     """The Python receivers of one QObject's signals."""
 
-    _all: dict[int, tuple[QtCore.QObject, Connections]] = {}
+    _all: ClassVar[dict[int, tuple[QtCore.QObject, Connections]]] = {}
 
     def __init__(self, target: QtCore.QObject) -> None:
         self._target = target
@@ -174,18 +178,21 @@ class Connections:
     def add(self, signature: str, receiver: Callable[..., Any]) -> None:
         name, types_ = signature[:-1].split("(")
         wanted = len(types_.split(",")) if types_ else 0
-        bound = getattr(self._target, name)
-        try:
+        # A stand-in whose Qt class has a method of that name calls its signal <name>_signal.
+        bound = getattr(self._target, f"{name}_signal", None) or getattr(self._target, name)
+        with contextlib.suppress(KeyError, IndexError, TypeError):
             bound = bound[types_] if types_ and "*" not in types_ else bound
-        except (KeyError, IndexError, TypeError):
-            pass
         takes = accepted_arguments(receiver)
 
         def slot(*args: Any) -> None:
             values = [wrap(a) for a in args[:wanted]]
             if types_ == "bool" and values and not isinstance(values[0], bool):
                 values = [values[0] is not None]  # currentNodeChanged(bool) of the MRML widgets
-            receiver(*(values if takes is None else values[:takes]))
+            try:
+                receiver(*(values if takes is None else values[:takes]))
+            except Exception:
+                slot_errors.append(traceback.format_exc())
+                traceback.print_exc()
 
         bound.connect(slot)
         self._slots[signature, receiver] = (bound, slot)
@@ -223,7 +230,9 @@ class QtClass:
         if name.startswith("__"):
             raise AttributeError(name)
         listed = api().class_named(self._cls.__name__)
-        if listed is not None and name not in listed.callables:
+        # A static function may be hidden in the listing by a property of its name (QTimer.singleShot, which
+        # slicer.util itself calls).
+        if listed is not None and name not in listed.callables | listed.properties:
             raise NotInSlicer(f"{self._cls.__name__}.{name} does not exist in the application")
         value = getattr(self._cls, name)
         if callable(value) and not isinstance(value, type):

@@ -1,9 +1,8 @@
 """Stand-ins for the CTK widgets that the panel uses. Names follow CTK, so naming rules of Python do not apply."""
 
-# ruff: noqa: N801, N802
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
@@ -69,7 +68,9 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         arrow.initFrom(self)
         arrow.rect = QtCore.QRect(6, (self._header - 10) // 2, 10, 10)
         painter.drawPrimitive(
-            style.PrimitiveElement.PE_IndicatorArrowRight if self._collapsed else style.PrimitiveElement.PE_IndicatorArrowDown,
+            style.PrimitiveElement.PE_IndicatorArrowRight
+            if self._collapsed
+            else style.PrimitiveElement.PE_IndicatorArrowDown,
             arrow,
         )
         painter.drawText(option.rect.adjusted(22, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, self.text())
@@ -139,7 +140,7 @@ class ctkMenuButton(QtWidgets.QPushButton):
 class ctkMessageBox(QtWidgets.QMessageBox):
     """A message box that is written down and answered at once: nobody sits before the test host."""
 
-    shown: list[str] = []
+    shown: ClassVar[list[str]] = []
     answer = QtWidgets.QMessageBox.StandardButton.Ok
 
     def exec(self) -> Any:

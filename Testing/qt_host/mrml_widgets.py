@@ -1,6 +1,5 @@
 """Stand-ins for the node selectors and the other MRML widgets that the panel uses, on real MRML nodes."""
 
-# ruff: noqa: N801, N802
 from __future__ import annotations
 
 from typing import Any
@@ -99,7 +98,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, Observing):
         self.unobserve()
         self._scene = scene
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent):
+            for event in (
+                scene.NodeAddedEvent,
+                scene.NodeRemovedEvent,
+                scene.EndBatchProcessEvent,
+                scene.EndCloseEvent,
+            ):
                 self.observe(scene, event, lambda *_: self.refresh())
         self.refresh()
 
@@ -191,6 +195,7 @@ class qMRMLTableView(QtWidgets.QTableView, Observing):
     """A table node as a Qt table, sortable through a proxy model as in Slicer."""
 
     mrmlSceneChanged = Signal(object)
+    selectionChanged_signal = Signal()
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -199,6 +204,10 @@ class qMRMLTableView(QtWidgets.QTableView, Observing):
         self._proxy = QtCore.QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self._model)
         self.setModel(self._proxy)
+
+    def selectionChanged(self, selected: Any, deselected: Any) -> None:
+        super().selectionChanged(selected, deselected)
+        self.selectionChanged_signal.emit()
 
     def setMRMLScene(self, scene: Any) -> None:
         self.mrmlSceneChanged.emit(scene)

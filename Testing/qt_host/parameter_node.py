@@ -1,10 +1,9 @@
 """Stand-in for ``slicer.parameterNodeWrapper``: typed attributes kept in a real ``vtkMRMLScriptedModuleNode``.
 
-Types: bool, int, float, str and node classes, with `WithinRange`, `Minimum` and `Choice`. Widgets: node selector, check box, spin
-boxes, combo box, line edit.
+Types: bool, int, float, str and node classes, with `WithinRange`, `Minimum` and `Choice`.
+Widgets: node selector, check box, spin boxes, combo box, line edit.
 """
 
-# ruff: noqa: N802
 from __future__ import annotations
 
 import types

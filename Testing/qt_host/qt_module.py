@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import xml.etree.ElementTree as ElementTree
-from typing import Any
+from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtNetwork, QtUiTools, QtWidgets
 
@@ -54,7 +54,7 @@ class WidgetModule(types.ModuleType):
 class UiLoader:
     """QUiLoader with the stand-in widgets; it refuses classes, properties and connections that Slicer lacks."""
 
-    custom: dict[str, type[QtWidgets.QWidget]] = {}
+    custom: ClassVar[dict[str, type[QtWidgets.QWidget]]] = {}
 
     def load(self, file: Any) -> Any:
         root = ElementTree.fromstring(bytes(unwrap(file).readAll().data()))
@@ -86,7 +86,7 @@ class _Loader(QtUiTools.QUiLoader):
         self._custom = custom
         self._kept: list[QtWidgets.QWidget] = []
 
-    def createWidget(self, class_name: str, parent: Any = None, name: str = "") -> QtWidgets.QWidget:  # noqa: N802
+    def createWidget(self, class_name: str, parent: Any = None, name: str = "") -> QtWidgets.QWidget:
         if class_name not in self._custom:
             if class_name.startswith(("ctk", "qMRML", "qSlicer")):
                 raise NotImplementedError(f"the test host has no stand-in for {class_name}, used in a .ui file")

@@ -1,6 +1,5 @@
 """Stand-in for ``slicer.ScriptedLoadableModule`` and for what loads, opens and reloads a scripted module."""
 
-# ruff: noqa: N802, N803
 from __future__ import annotations
 
 import importlib.util
@@ -16,6 +15,7 @@ from PySide6.QtCore import Property
 
 from .bridge import QtObject, wrap
 from .mrml_widgets import qMRMLWidget
+from .observing import Observing
 
 
 class ScriptedLoadableModule:
@@ -97,7 +97,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         """For the module to override."""
 
 
-class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):  # noqa: N801
+class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
     """The page that carries the module's widget."""
 
     def __init__(self, module: LoadedModule) -> None:
@@ -136,6 +136,16 @@ class LoadedModule:
             self.page.setMRMLScene(slicer.mrmlScene)
             self.make_widget()
         return wrap(self.page)
+
+    def close(self) -> None:
+        """End the widget as the application does at its exit; the page and its scene observers go too."""
+        if self.page is not None:
+            self.widget.cleanup()
+            for child in [self.page, *self.page.findChildren(QtWidgets.QWidget)]:
+                if isinstance(child, Observing):
+                    child.unobserve()
+            self.page.deleteLater()
+            self.page = self.widget = None
 
     def make_widget(self) -> None:
         """Make and set up the module's widget from the source that is loaded now."""

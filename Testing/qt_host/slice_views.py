@@ -1,6 +1,5 @@
 """Three slice views and a plot view in Qt windows, drawn by the real displayable managers and chart classes."""
 
-# ruff: noqa: N801, N802
 from __future__ import annotations
 
 from typing import Any
@@ -86,7 +85,7 @@ class qMRMLSliceWidget(_Picture, Observing):
         mapper.SetInputConnection(self._logic.GetImageDataConnection())
         self._mapper, self._actor = mapper, vtk.vtkActor2D()
         self._actor.SetMapper(mapper)
-        self._renderer.AddActor2D(self._actor)
+        self._renderer.AddViewProp(self._actor)
         factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
         factory.SetMRMLApplicationLogic(application_logic)
         for manager in _MANAGERS:

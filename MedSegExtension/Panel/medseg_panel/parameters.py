@@ -1,0 +1,62 @@
+"""The module's parameters, kept in a node of the scene and saved with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import Minimum, parameterNodeWrapper
+
+INPUT_ROLE = "inputVolume"
+
+
+@parameterNodeWrapper
+class MedSegParameters:
+    """What the user chose. The input volumes are node references of the role `INPUT_ROLE`, in channel order.
+
+    modelId - which installed model runs.
+    regionOfInterest - the run is confined to this box.
+    allFrames - a sequence is segmented frame by frame, not only the frame that is shown.
+    windowOverrides - JSON list of [level, width], one for each window of the model; "" where none was changed.
+    device, precision, batch, tile - as in `medseg.pipeline.RunOptions`; 0 is automatic.
+    outputSegmentation - where the segments go; none makes a new node.
+    """
+
+    modelId: str = ""
+    regionOfInterest: vtkMRMLMarkupsROINode
+    allFrames: bool = False
+    overrideWindows: bool = False
+    windowOverrides: str = ""
+    device: str = "auto"
+    precision: str = "auto"
+    batch: Annotated[int, Minimum(0)] = 0
+    tile: Annotated[int, Minimum(0)] = 0
+    outputSegmentation: vtkMRMLSegmentationNode
+    probabilities: bool = False
+
+
+def input_nodes(parameters: Any, count: int) -> list[Any]:
+    """The chosen volume node of each of ``count`` channels, None where none is chosen."""
+    node = parameters.parameterNode
+    return [node.GetNthNodeReference(INPUT_ROLE, n) for n in range(count)]
+
+
+def set_input_node(parameters: Any, channel: int, volume: Any) -> None:
+    """Choose ``volume`` (or None) for ``channel``."""
+    node = parameters.parameterNode
+    if node.GetNthNodeReference(INPUT_ROLE, channel) is not volume:
+        node.SetNthNodeReferenceID(INPUT_ROLE, channel, volume.GetID() if volume is not None else None)
+
+
+def window_overrides(parameters: Any) -> list[tuple[float, float]] | None:
+    """The (level, width) of each window that the user set, None where the model's own are used."""
+    if not parameters.overrideWindows or not parameters.windowOverrides:
+        return None
+    return [(float(level), float(width)) for level, width in json.loads(parameters.windowOverrides)]
+
+
+def set_window_overrides(parameters: Any, windows: Sequence[tuple[float, float]]) -> None:
+    """Keep ``windows`` in the parameter node."""
+    parameters.windowOverrides = json.dumps([list(w) for w in windows])

@@ -1,0 +1,72 @@
+"""What the panel needs of its collaborators, so that tests can put others in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from medseg.model_card import ModelCard
+from medseg.result import Result
+from medseg.volume import Volume
+
+Answer = Callable[[dict[str, Any]], None]
+
+
+class Listener(Protocol):
+    """Who is told of a run; exactly one of the last three calls ends it. All calls are on the main thread."""
+
+    def on_progress(self, stage: str, text: str, fraction: float | None, seconds_left: float | None) -> None: ...
+
+    def on_warning(self, sentence: str) -> None: ...
+
+    def on_result(self, result: Result) -> None: ...
+
+    def on_error(self, kind: str, sentence: str) -> None: ...
+
+    def on_cancelled(self) -> None: ...
+
+
+class Worker(Protocol):
+    """The process that runs models (`worker_client.WorkerClient`). Every call returns at once."""
+
+    def start_run(self, model: str, volumes: Sequence[Volume], options: dict[str, Any], listener: Listener) -> int: ...
+
+    def cancel(self) -> None: ...
+
+    def query(self, command: str, on_answer: Answer, on_error: Answer, **content: Any) -> None: ...
+
+    def restart(self) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+
+class ModelStore(Protocol):
+    """Where models are kept (`medseg.model_store`)."""
+
+    def installed_models(self) -> list[ModelCard]: ...
+
+    def remove_model(self, id: str) -> None: ...
+
+
+class Dialogs(Protocol):
+    """What interrupts the user."""
+
+    def error(self, message: str, details: str = "") -> None: ...
+
+    def confirm(self, question: str, details: str = "") -> bool: ...
+
+    def open_file(self, title: str, filters: str) -> str: ...
+
+    def save_file(self, title: str, name: str, filters: str) -> str: ...
+
+    def folder(self, title: str) -> str: ...
+
+
+class Installer(Protocol):
+    """Makes sure that the worker's Python has what it needs (`install.Installer`)."""
+
+    def ensure(self) -> bool:
+        """True where all packages are there afterwards; False where the user declined."""
+
+    def ensure_from(self, folder: str) -> None:
+        """Install from a folder of wheels."""

@@ -1,0 +1,404 @@
+"""From Apply to nodes: what a user presses, what the scene holds afterwards, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from medseg.errors import InputError
+from qt_host.fixtures import Opened, host, opened, scores_result, segmentation_result  # noqa: F401
+
+# ruff: noqa: F811  (fixtures are arguments)
+
+
+def nodes(opened: Opened, kind: str) -> list[Any]:
+    scene = opened.scene
+    return [scene.GetNthNodeByClass(n, kind) for n in range(scene.GetNumberOfNodesByClass(kind))]
+
+
+def slice_positions(opened: Opened) -> list[tuple[float, ...]]:
+    """The RAS centre of each slice view."""
+    return [
+        tuple(round(n.GetSliceToRAS().GetElement(r, 3), 2) for r in range(3)) for n in nodes(opened, "vtkMRMLSliceNode")
+    ]
+
+
+def ready(opened: Opened) -> Any:
+    """A CT volume and the CT model are chosen."""
+    volume = opened.add_volume()
+    opened.choose("ct-bleeds")
+    opened.host.pump(0.02)
+    return volume
+
+
+class TestApply:
+    def test_cannot_be_pressed_before_model_and_volume_are_there_and_says_why(self, opened: Opened) -> None:
+        assert not opened.ui.applyButton.enabled
+        assert "model" in opened.ui.applyButton.toolTip
+        opened.choose("ct-bleeds")
+        assert not opened.ui.applyButton.enabled
+        assert "head CT" in opened.ui.applyButton.toolTip
+        opened.add_volume()
+        assert opened.ui.applyButton.enabled
+
+    def test_hands_the_chosen_volume_and_options_to_the_worker(self, opened: Opened) -> None:
+        volume = ready(opened)
+        opened.ui.batchSpinBox.value = 4
+        opened.ui.probabilitiesCheckBox.checked = True
+        opened.ui.applyButton.click()
+        run = opened.worker.runs[0]
+        assert run["volumes"][0].name == volume.GetName()
+        assert run["volumes"][0].modality == "CT"
+        assert run["options"] == {"device": "auto", "precision": "auto", "probabilities": True, "batch": 4}
+        assert not opened.ui.applyButton.enabled and opened.ui.cancelButton.enabled
+
+    def test_gives_one_segmentation_with_tables_beside_the_volume(self, opened: Opened) -> None:
+        volume = ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        (segmentation,) = nodes(opened, "vtkMRMLSegmentationNode")
+        import slicer
+
+        assert segmentation.GetSegmentation().GetNumberOfSegments() == 1
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(
+            segmentation, segmentation.GetSegmentation().GetNthSegmentID(0), volume
+        )
+        assert int(mask.sum()) == 24 and mask[4:8, 5:8, 9:11].all()
+        assert len(nodes(opened, "vtkMRMLTableNode")) == 2
+        assert opened.ui.tableSelector.currentText == "lesions"
+        assert "1 segment(s)" in opened.ui.progressLabel.text and "1.2 s on CPU" in opened.ui.progressLabel.text
+        assert opened.ui.applyButton.enabled and not opened.ui.cancelButton.enabled
+
+    def test_twice_quickly_starts_one_run(self, opened: Opened) -> None:
+        ready(opened)
+        opened.panel.apply()
+        opened.panel.apply()
+        assert len(opened.worker.runs) == 1
+
+    def test_again_replaces_own_segments_and_keeps_those_of_the_user(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        (segmentation,) = nodes(opened, "vtkMRMLSegmentationNode")
+        segmentation.GetSegmentation().AddEmptySegment("mine", "mine")
+        opened.ui.applyButton.click()
+        opened.finish()
+        assert nodes(opened, "vtkMRMLSegmentationNode") == [segmentation]
+        names = [segmentation.GetSegmentation().GetNthSegment(n).GetName() for n in range(2)]
+        assert sorted(names) == ["bleed", "mine"]
+        assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
+
+    def test_other_model_gets_a_segmentation_of_its_own(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        opened.choose("mr-lesions")
+        assert opened.parameters.outputSegmentation is None
+
+    def test_segmentation_chosen_by_the_user_stays_chosen(self, opened: Opened) -> None:
+        ready(opened)
+        mine = opened.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+        opened.ui.outputSelector.setCurrentNode(mine)
+        opened.choose("mr-lesions")
+        assert opened.parameters.outputSegmentation is mine
+
+    def test_missing_packages_declined_runs_nothing_and_says_so(self, opened: Opened) -> None:
+        ready(opened)
+        opened.installer.there = False
+        opened.ui.applyButton.click()
+        assert opened.worker.runs == []
+        assert "not installed" in opened.ui.progressLabel.text
+        assert opened.ui.applyButton.enabled
+
+    def test_model_may_change_while_running(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.choose("mr-lesions")
+        opened.finish()
+        (segmentation,) = nodes(opened, "vtkMRMLSegmentationNode")
+        assert "Bleeds on head CT" in segmentation.GetName()
+
+    def test_result_is_placed_under_the_volumes_transform(self, opened: Opened) -> None:
+        volume = ready(opened)
+        transform = opened.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        opened.ui.applyButton.click()
+        opened.finish()
+        (segmentation,) = nodes(opened, "vtkMRMLSegmentationNode")
+        assert segmentation.GetParentTransformNode() is transform
+
+    def test_probability_volumes_come_when_asked_for(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        result = segmentation_result()
+        result.probabilities = {"bleed": np.full((12, 16, 20), 0.25, np.float32)}
+        opened.finish(result)
+        volumes = [v.GetName() for v in nodes(opened, "vtkMRMLScalarVolumeNode")]
+        assert any("bleed probability" in name for name in volumes)
+
+
+class TestProgress:
+    def test_shows_stage_and_time_left(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.worker.listener.on_progress("infer", "slice 3 of 12", 0.4, 125.0)
+        assert opened.ui.progressBar.value == 40
+        assert opened.ui.progressLabel.text == "Running the network, slice 3 of 12, 2 min 5 s left in this stage"
+
+    def test_warnings_stay_in_sight_after_the_run(self, opened: Opened) -> None:
+        """A fallback that is only in the log is not read by anybody."""
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.worker.listener.on_warning("The GPU's memory did not suffice; the CPU was used.")
+        opened.finish()
+        assert "the CPU was used" in opened.ui.progressLabel.text
+        assert "the CPU was used" in opened.ui.logText.plainText
+
+
+class TestCancel:
+    def test_asks_the_worker_and_changes_nothing(self, opened: Opened) -> None:
+        ready(opened)
+        before = opened.scene.GetNumberOfNodes()
+        opened.ui.applyButton.click()
+        opened.ui.cancelButton.click()
+        assert opened.worker.cancels == 1
+        opened.worker.listener.on_cancelled()
+        assert opened.scene.GetNumberOfNodes() == before
+        assert "Cancelled" in opened.ui.progressLabel.text
+        opened.ui.applyButton.click()
+        opened.finish()
+        assert len(nodes(opened, "vtkMRMLSegmentationNode")) == 1
+
+    def test_result_that_comes_after_cancel_is_not_applied(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.ui.cancelButton.click()
+        opened.finish()
+        assert nodes(opened, "vtkMRMLSegmentationNode") == []
+
+    def test_worker_that_died_is_told_and_the_next_run_works(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.worker.listener.on_error("Died", "The worker process was ended by the system.")
+        assert opened.dialogs.errors == ["The worker process was ended by the system."]
+        assert nodes(opened, "vtkMRMLSegmentationNode") == []
+        opened.ui.applyButton.click()
+        opened.finish()
+        assert len(nodes(opened, "vtkMRMLSegmentationNode")) == 1
+
+
+class TestSceneWhileRunning:
+    def test_removed_input_stops_the_run(self, opened: Opened) -> None:
+        volume = ready(opened)
+        opened.add_volume("other")
+        opened.ui.applyButton.click()
+        opened.scene.RemoveNode(volume)
+        assert opened.worker.cancels == 1
+        opened.worker.listener.on_cancelled()
+        assert "was removed" in opened.ui.progressLabel.text
+        assert nodes(opened, "vtkMRMLSegmentationNode") == []
+
+    def test_closed_scene_stops_the_run_and_a_new_one_works(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.scene.Clear(0)
+        assert opened.worker.cancels == 1
+        opened.worker.listener.on_cancelled()
+        assert nodes(opened, "vtkMRMLSegmentationNode") == []
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        assert len(nodes(opened, "vtkMRMLSegmentationNode")) == 1
+
+    def test_late_result_after_the_scene_was_closed_adds_nothing(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.scene.Clear(0)
+        opened.finish()
+        assert nodes(opened, "vtkMRMLSegmentationNode") == []
+        assert nodes(opened, "vtkMRMLTableNode") == []
+
+    def test_choices_and_result_are_there_after_saving_and_loading(self, opened: Opened, tmp_path: Path) -> None:
+        """A scene that is opened next week must show the same model, volume and tables."""
+        ready(opened)
+        opened.ui.tileSpinBox.value = 64
+        opened.ui.applyButton.click()
+        opened.finish()
+        for table in nodes(opened, "vtkMRMLTableNode"):
+            table.AddDefaultStorageNode()
+        bundle = tmp_path / "scene.mrb"
+        assert opened.scene.WriteToMRB(str(bundle))
+        opened.scene.Clear(0)
+        assert opened.parameters.modelId == ""
+        assert opened.scene.ReadFromMRB(str(bundle), True)
+        opened.host.pump(0.05)
+        assert opened.parameters.modelId == "ct-bleeds"
+        assert opened.parameters.tile == 64
+        assert opened.panel.model.card is not None and opened.panel.model.card.id == "ct-bleeds"
+        assert opened.panel.inputs.volumes()[0].GetName() == "head"
+        assert opened.ui.tableSelector.currentText == "lesions"
+        assert opened.ui.applyButton.enabled
+
+
+class TestResults:
+    def test_row_of_a_lesion_moves_all_slice_views_to_it(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        before = slice_positions(opened)
+        opened.ui.tableView._target.selectRow(0)
+        opened.host.pump(0.05)
+        after = slice_positions(opened)
+        assert after != before
+        # lesion at index (9.5, 6, 5.5): LPS (-0.5, -3, -1.5), so RAS (0.5, 3, -1.5)
+        centre = (0.5, 3.0, -1.5)
+        assert all(any(abs(p[axis] - centre[axis]) < 0.02 for p in after) for axis in range(3))
+
+    def test_row_under_a_transform_goes_to_where_the_lesion_is_shown(self, opened: Opened) -> None:
+        import vtk
+
+        volume = ready(opened)
+        transform = opened.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
+        matrix = vtk.vtkMatrix4x4()
+        matrix.SetElement(2, 3, 100.0)
+        transform.SetMatrixTransformToParent(matrix)
+        volume.SetAndObserveTransformNodeID(transform.GetID())
+        opened.ui.applyButton.click()
+        opened.finish()
+        opened.ui.tableView._target.selectRow(0)
+        opened.host.pump(0.05)
+        assert any(abs(p[2] - 98.5) < 0.02 for p in slice_positions(opened))
+
+    def test_row_of_a_segment_goes_to_its_centre(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        opened.ui.tableSelector.currentIndex = opened.ui.tableSelector.findText("segments")
+        opened.ui.tableView._target.selectRow(0)
+        opened.host.pump(0.05)
+        assert any(abs(p[2] - -1.5) < 1.6 for p in slice_positions(opened))
+        assert any(abs(p[1] - 3.0) < 0.8 for p in slice_positions(opened))
+
+    def test_point_of_the_plot_moves_the_views(self, opened: Opened) -> None:
+        import slicer
+
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish(scores_result())
+        assert opened.ui.showPlotButton.enabled
+        opened.ui.showPlotButton.click()
+        series = nodes(opened, "vtkMRMLPlotSeriesNode")[0]
+        slicer.app.layoutManager().plotWidget(0).plotView()._target.select(series, 7)
+        # slice 8 of 12 at LPS z = -18 + 7 * 3
+        assert any(abs(p[2] - 3.0) < 0.02 for p in slice_positions(opened))
+
+    def test_best_slice_of_a_score_moves_the_views(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish(scores_result())
+        opened.ui.tableSelector.currentIndex = opened.ui.tableSelector.findText("scores")
+        opened.ui.tableView._target.selectRow(0)
+        opened.host.pump(0.05)
+        assert any(abs(p[2] - 15.0) < 0.02 for p in slice_positions(opened))
+
+    def test_undo_brings_back_what_was_there(self, opened: Opened) -> None:
+        ready(opened)
+        mine = opened.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+        mine.GetSegmentation().AddEmptySegment("mine", "mine")
+        opened.ui.outputSelector.setCurrentNode(mine)
+        before = opened.scene.GetNumberOfNodes()
+        opened.ui.applyButton.click()
+        opened.finish()
+        assert mine.GetSegmentation().GetNumberOfSegments() == 2
+        opened.ui.undoButton.click()
+        assert [mine.GetSegmentation().GetNthSegmentID(0)] == list(mine.GetSegmentation().GetSegmentIDs())
+        assert nodes(opened, "vtkMRMLTableNode") == []
+        assert opened.scene.GetNumberOfNodes() <= before + 1  # a display node may stay
+        assert not opened.ui.undoButton.enabled
+
+    def test_removed_table_leaves_the_panel(self, opened: Opened) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        for table in nodes(opened, "vtkMRMLTableNode"):
+            opened.scene.RemoveNode(table)
+        assert opened.ui.tableSelector.count == 0
+        assert opened.ui.tableView.mrmlTableNode() is None
+
+
+class TestExport:
+    def test_files_hold_what_the_nodes_hold(self, opened: Opened, tmp_path: Path) -> None:
+        import SimpleITK as sitk
+
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        opened.dialogs.path = str(tmp_path)
+        opened.panel.results._export_all()
+        assert opened.dialogs.errors == []
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            "lesions.csv", "segmentation.nii.gz", "segmentation.seg.nrrd", "segments.csv",
+        ]  # fmt: skip
+        image = sitk.ReadImage(str(tmp_path / "segmentation.nii.gz"))
+        assert image.GetSize() == (20, 16, 12)
+        assert np.allclose(image.GetSpacing(), (1.0, 1.5, 3.0)) and np.allclose(image.GetOrigin(), (-10, -12, -18))
+        labels = sitk.GetArrayFromImage(image)
+        assert int((labels == 1).sum()) == 24 and labels[4:8, 5:8, 9:11].all()
+        assert (tmp_path / "segments.csv").read_text() == "segment,voxels\nbleed,24\n"
+
+    def test_does_not_repoint_the_nodes_to_the_files(self, opened: Opened, tmp_path: Path) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        (segmentation,) = nodes(opened, "vtkMRMLSegmentationNode")
+        opened.dialogs.path = str(tmp_path / "out.seg.nrrd")
+        opened.panel.results._export_segmentation()
+        assert (tmp_path / "out.seg.nrrd").is_file()
+        assert segmentation.GetStorageNode() is None
+
+    def test_does_not_overwrite_a_folder(self, opened: Opened, tmp_path: Path) -> None:
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish()
+        (tmp_path / "segments.csv").write_text("mine")
+        opened.dialogs.path = str(tmp_path)
+        opened.panel.results._export_all()
+        assert "already" in opened.dialogs.errors[0]
+        assert (tmp_path / "segments.csv").read_text() == "mine"
+
+
+class TestRegion:
+    def test_box_is_turned_into_whole_voxels(self, opened: Opened) -> None:
+        volume = ready(opened)
+        roi = opened.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+        roi.SetCenter(0.0, 0.0, 0.0)
+        roi.SetSize(4.0, 6.0, 12.0)
+        opened.ui.regionSelector.setCurrentNode(roi)
+        opened.ui.applyButton.click()
+        region = opened.worker.runs[0]["options"]["region"]
+        # x from -2 to 2 at 1 mm: indices 8 to 12; y -3 to 3 at 1.5 mm: 6 to 10; z -6 to 6 at 3 mm: 4 to 8
+        assert region["size"] == [5, 5, 5]
+        assert region["origin"] == [-2.0, -3.0, -6.0]
+        assert volume.GetName() == "head"
+
+    def test_box_outside_the_volume_is_told(self, opened: Opened) -> None:
+        ready(opened)
+        roi = opened.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "box")
+        roi.SetCenter(500.0, 0.0, 0.0)
+        roi.SetSize(4.0, 6.0, 12.0)
+        opened.ui.regionSelector.setCurrentNode(roi)
+        opened.ui.applyButton.click()
+        assert opened.worker.runs == []
+        assert "outside of head" in opened.dialogs.errors[0]
+        assert opened.ui.applyButton.enabled
+
+
+def test_input_error_of_the_core_is_shown_as_it_is(opened: Opened) -> None:
+    ready(opened)
+    opened.ui.applyButton.click()
+    opened.worker.listener.on_error(InputError.__name__, "head has the same value (0) in every voxel.")
+    assert opened.dialogs.errors == ["head has the same value (0) in every voxel."]
+    assert pytest.approx(0) == opened.ui.progressBar.value
