@@ -95,20 +95,21 @@ def run(
     window: WindowOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
+    scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Run MODEL on one case, or on each INPUT of a batch (each gets a sub-folder of the output folder)."""
-    from .console import Session
+    from .console import Command
 
-    def body(session: Session) -> int:
+    def body(command: Command) -> int:
         from ..pipeline import RunOptions
-        from .run import run_command
+        from .cases import run_command
 
         options = RunOptions(device, precision, batch, patch, probabilities, parse_windows(window), None, threads)
         return run_command(
-            session,
+            command,
             model,
             inputs or [],
             named or [],
@@ -116,6 +117,7 @@ def run(
             weights=weights,
             series=series,
             force=force,
+            scene=scene,
             options=options,
         )
 
@@ -138,15 +140,15 @@ def explain(
     debug: DebugOption = False,
 ) -> None:
     """Say what a run would do: grids, steps, tiles, memory; optionally write the exact network input."""
-    from .console import Session
+    from .console import Command
 
-    def body(session: Session) -> int:
+    def body(command: Command) -> int:
         from ..pipeline import RunOptions
-        from .inspect import explain_command
+        from .inspection import explain_command
 
         options = RunOptions(device=device, batch=batch, patch=patch, windows=parse_windows(window))
         return explain_command(
-            session, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
+            command, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
         )
 
     execute(body, as_json=as_json, debug=debug)
@@ -155,7 +157,7 @@ def explain(
 @app.command(epilog=EXIT_CODES)
 def devices(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Show which devices are installed, which truly run a network, and the versions."""
-    from .inspect import devices_command
+    from .inspection import devices_command
 
     execute(devices_command, as_json=as_json, debug=debug)
 
@@ -169,12 +171,12 @@ def demo(
     debug: DebugOption = False,
 ) -> None:
     """Run the shipped 2D and 3D models on synthetic volumes; nothing is downloaded."""
-    from .console import Session
+    from .console import Command
 
-    def body(session: Session) -> int:
-        from .demo import demo_command
+    def body(command: Command) -> int:
+        from .demonstration import demo_command
 
-        return demo_command(session, output, device=device, force=force)
+        return demo_command(command, output, device=device, force=force)
 
     execute(body, as_json=as_json, debug=debug)
 
@@ -182,7 +184,7 @@ def demo(
 @models_app.command("list", epilog=EXIT_CODES)
 def models_list(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """List the installed models."""
-    from .inspect import list_command
+    from .inspection import list_command
 
     execute(list_command, as_json=as_json, debug=debug)
 
@@ -192,9 +194,9 @@ def models_show(
     model: ModelArgument, weights: WeightsOption = None, as_json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Show the card of a model."""
-    from .inspect import show_command
+    from .inspection import show_command
 
-    execute(lambda session: show_command(session, model, weights), as_json=as_json, debug=debug)
+    execute(lambda command: show_command(command, model, weights), as_json=as_json, debug=debug)
 
 
 @models_app.command("check", epilog=EXIT_CODES)
@@ -206,6 +208,6 @@ def models_check(
     debug: DebugOption = False,
 ) -> None:
     """Check a model package completely and open its network."""
-    from .inspect import check_command
+    from .inspection import check_command
 
-    execute(lambda session: check_command(session, model, weights, device), as_json=as_json, debug=debug)
+    execute(lambda command: check_command(command, model, weights, device), as_json=as_json, debug=debug)

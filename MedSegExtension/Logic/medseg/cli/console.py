@@ -28,7 +28,7 @@ FAULT = 1
 _WIDTH_OF_A_PIPE = 120
 
 
-class Session:
+class Command:
     """One command's output, its current `Monitor`, and what must be removed if it has to end at once."""
 
     def __init__(self, *, as_json: bool, debug: bool = False) -> None:

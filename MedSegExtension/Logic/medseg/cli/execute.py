@@ -7,31 +7,35 @@ from collections.abc import Callable
 import typer
 
 from ..errors import Cancelled, InputError
-from .console import Session, as_text, exit_code, set_up_logging, stdout_for_json
-from .interrupt import end_now, interruptible
+from .console import Command, as_text, exit_code, set_up_logging, stdout_for_json
+from .interrupt import end_now, interruptible, scratch
 
 
-def execute(body: Callable[[Session], int], *, as_json: bool, debug: bool) -> None:
+def execute(body: Callable[[Command], int], *, as_json: bool, debug: bool) -> None:
     """Call ``body`` and end the command with its exit code, or with that of the error that it raises."""
     set_up_logging(debug)
-    session = Session(as_json=as_json, debug=debug)
+    command = Command(as_json=as_json, debug=debug)
     with stdout_for_json(as_json) as write:
 
         def finish(code: int) -> None:
-            session.reporter.stop()
+            command.reporter.stop()
             if as_json:
-                write(as_text({**session.document, "exit_code": code}))
+                write(as_text({**command.document, "exit_code": code}))
 
         def abandon() -> None:
-            session.abandon()
-            session.document["error"] = session.error(Cancelled("The run was cancelled; nothing was left behind."))
+            command.abandon()
+            command.document["error"] = command.error(Cancelled("The run was cancelled; nothing was left behind."))
             finish(Cancelled.exit_code)
 
+        def work() -> int:
+            with scratch(command.on_abandon):
+                return body(command)
+
         try:
-            code = interruptible(lambda: body(session), session.cancel, abandon)
+            code = interruptible(work, command.cancel, abandon)
         except (Exception, KeyboardInterrupt) as error:
-            session.reporter.stop()
-            session.document["error"] = session.error(error)
+            command.reporter.stop()
+            command.document["error"] = command.error(error)
             code = exit_code(error)
         finish(code)
         if code == Cancelled.exit_code:

@@ -18,6 +18,7 @@ from .dicom_series import is_dicom_head
 from .nifti import read_nifti
 from .pictures import read_picture
 
+_MODALITIES = ("CT", "MR", "PT", "CR", "DX", "NM", "US")
 _ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
@@ -92,9 +93,19 @@ def _read_with_itk(path: Path) -> Volume:
     return Volume(
         compact(np.ascontiguousarray(array), path.name, warnings),
         _itk_grid(image),
+        _modality(image),
         name=path.name,
         warnings=tuple(warnings),
     )
+
+
+def _modality(image: Any) -> str | None:
+    """The DICOM code in the NRRD key ``modality`` or the MetaImage field ``Modality`` (``MET_MOD_CT``), if any."""
+    for key in ("modality", "Modality"):
+        code = image.GetMetaData(key).strip().removeprefix("MET_MOD_") if image.HasMetaDataKey(key) else ""
+        if code in _MODALITIES:
+            return str(code)
+    return None
 
 
 def _itk_grid(image: Any) -> Grid:

@@ -7,31 +7,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from .console import Session
-from .interrupt import scratch
-from .run import parse_named, plan_cases
+from .cases import parse_named, plan_cases
+from .console import Command
 
 if TYPE_CHECKING:
     from ..model_card import ModelCard
     from ..pipeline import RunOptions
 
 
-def list_command(session: Session) -> int:
+def list_command(command: Command) -> int:
     """All installed models, one line each."""
     from ..model_store import installed_models
 
     cards = sorted(installed_models(), key=lambda c: c.id)
-    session.document["models"] = [card_document(c) for c in cards]
+    command.document["models"] = [card_document(c) for c in cards]
     rows = [
         [c.id, c.error or c.title, c.task, ", ".join(c.modality), c.version, _size(c), c.license] for c in cards
     ]  # fmt: skip
-    session.table(["id", "title", "task", "modality", "version", "size", "licence"], rows, right=(5,))
+    command.table(["id", "title", "task", "modality", "version", "size", "licence"], rows, right=(5,))
     if not cards:
-        session.say("No models are installed.")
+        command.say("No models are installed.")
     return 0
 
 
-def show_command(session: Session, model: str, weights: Path | None) -> int:
+def show_command(command: Command, model: str, weights: Path | None) -> int:
     """The card of a model."""
     from ..model_card import card_from, read_card
     from ..package import load_model, manifest_dict
@@ -48,10 +47,10 @@ def show_command(session: Session, model: str, weights: Path | None) -> int:
         from ..model_store import find_model
 
         card = read_card(find_model(model))
-    session.document["model"] = card_document(card)
-    session.say(f"{card.title or card.id} ({card.id} {card.version})")
+    command.document["model"] = card_document(card)
+    command.say(f"{card.title or card.id} ({card.id} {card.version})")
     if card.error:
-        session.say(f"This model cannot be used: {card.error}")
+        command.say(f"This model cannot be used: {card.error}")
     for word, value in (
         ("description", card.description), ("intended use", card.intended_use), ("task", card.task),
         ("body part", card.body_part), ("modality", ", ".join(card.modality)),
@@ -64,36 +63,36 @@ def show_command(session: Session, model: str, weights: Path | None) -> int:
         ("licence", card.license), ("citation", card.citation), ("size", _size(card)), ("folder", str(card.folder)),
     ):  # fmt: skip
         if value:
-            session.say(f"  {word + ':':<14} {value}")
+            command.say(f"  {word + ':':<14} {value}")
     return 3 if card.error else 0
 
 
-def check_command(session: Session, model: str, weights: Path | None, device: str) -> int:
+def check_command(command: Command, model: str, weights: Path | None, device: str) -> int:
     """All checks of a package, and that ONNX Runtime truly opens the network."""
     from ..package import load_model
     from ..session import Session as Network
 
     loaded = load_model(model, weights=weights)
-    monitor = session.monitor()
+    monitor = command.monitor()
     for sentence in loaded.warnings:
         monitor.warn(sentence)
     with Network.open(loaded, device, monitor=monitor) as network:
         where = network.device
         shapes = {**network.input_shapes, **network.output_shapes}
     manifest = loaded.manifest
-    session.document.update(
+    command.document.update(
         model=manifest.id, version=manifest.version, sha256=loaded.sha256, device=where,
         tensors={name: list(shape) for name, shape in shapes.items()}, warnings=list(monitor.warnings),
     )  # fmt: skip
-    session.say(f"{manifest.title} ({manifest.id} {manifest.version}) can be used; opened on {where}.")
-    session.say(f"  SHA-256 {loaded.sha256}")
+    command.say(f"{manifest.title} ({manifest.id} {manifest.version}) can be used; opened on {where}.")
+    command.say(f"  SHA-256 {loaded.sha256}")
     for name, shape in shapes.items():
-        session.say(f"  {name}: {' x '.join('any' if n is None else str(n) for n in shape)}")
+        command.say(f"  {name}: {' x '.join('any' if n is None else str(n) for n in shape)}")
     return 0
 
 
 def explain_command(
-    session: Session, model: str, inputs: list[Path], named: list[str], *, weights: Path | None, series: str | None,
+    command: Command, model: str, inputs: list[Path], named: list[str], *, weights: Path | None, series: str | None,
     tensors: Path | None, options: RunOptions,
 ) -> int:  # fmt: skip
     """The plan of a run in words, and optionally the exact network input as a file."""
@@ -104,53 +103,53 @@ def explain_command(
     loaded = load_model(model, weights=weights)
     case = plan_cases(loaded.manifest, inputs[:1] if len(loaded.manifest.channels) == 1 else inputs,
                       parse_named(named), Path())[0]  # fmt: skip
-    with scratch(session.on_abandon), session.reporter:
-        session.reporter.begin(case.name)
-        monitor = session.monitor()
+    with command.reporter:
+        command.reporter.begin(case.name)
+        monitor = command.monitor()
         if len(inputs) > len(loaded.manifest.channels):
             monitor.warn(f"Only the first of {len(inputs)} inputs is explained.")
         with monitor.stage("read"):
             volumes = {name: read_volume(path, series=series, monitor=monitor) for name, path in case.files.items()}
         explanation = explain(loaded, volumes, options, monitor=monitor)
     shapes = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in explanation.tensors.items()}
-    session.document.update(lines=list(explanation.lines), warnings=list(explanation.warnings), tensors=shapes)
+    command.document.update(lines=list(explanation.lines), warnings=list(explanation.warnings), tensors=shapes)
     for line in explanation.lines:
-        session.say(line)
+        command.say(line)
     for name, shape in shapes.items():
-        session.say(f"network input {name}: {shape['dtype']} {'x'.join(map(str, shape['shape']))}")
+        command.say(f"network input {name}: {shape['dtype']} {'x'.join(map(str, shape['shape']))}")
     if tensors is not None:
         partial = tensors.with_name(f".{tensors.name}.part.npz")
         try:
-            with session.on_abandon(lambda: partial.unlink(missing_ok=True)):
+            with command.on_abandon(lambda: partial.unlink(missing_ok=True)):
                 explanation.save_tensors(partial)
                 partial.replace(tensors)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise OutputError(f"{tensors} cannot be written: {error.strerror or error}.") from error
-        session.document["file"] = str(tensors)
-        session.say(f"written to {tensors}")
+        command.document["file"] = str(tensors)
+        command.say(f"written to {tensors}")
     return 0
 
 
-def devices_command(session: Session) -> int:
+def devices_command(command: Command) -> int:
     """What is installed, what truly runs, versions."""
     from ..devices import support_report
 
     report = support_report()
-    session.document.update(report)
+    command.document.update(report)
     rows = [
         [d["id"], d["name"], f"{d['memory_bytes'] / 2**30:.0f} GiB" if d["memory_bytes"] else "", _state(d)]
         for d in report["devices"]
     ]
-    session.table(["device", "name", "memory", "state"], rows, right=(2,))
-    session.say()
-    session.say(f"{report['system']}, Python {report['python']}")
-    session.say(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
-    session.say(f"ONNX Runtime was built with: {', '.join(report['onnxruntime_providers'])}")
+    command.table(["device", "name", "memory", "state"], rows, right=(2,))
+    command.say()
+    command.say(f"{report['system']}, Python {report['python']}")
+    command.say(", ".join(f"{name} {version}" for name, version in report["versions"].items()))
+    command.say(f"ONNX Runtime was built with: {', '.join(report['onnxruntime_providers'])}")
     if report["nvidia_driver"]:
-        session.say(f"NVIDIA driver {report['nvidia_driver']}")
+        command.say(f"NVIDIA driver {report['nvidia_driver']}")
     for problem in report["problems"]:
-        session.reporter.line(f"warning: {problem}")
+        command.reporter.line(f"warning: {problem}")
     return 0
 
 

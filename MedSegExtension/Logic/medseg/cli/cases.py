@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
-from .console import Session, exit_code, rows_of, worst
-from .interrupt import claimed, scratch
+from .console import Command, exit_code, rows_of, worst
+from .interrupt import claimed
 
 if TYPE_CHECKING:
     from ..manifest.schema import Manifest
     from ..package import Model
     from ..pipeline import RunOptions
     from ..result import Result, Table
+    from ..worker import SessionCache
 
 _SUFFIXES = (".nii.gz", ".seg.nrrd")
 _SHOWN_COLUMNS = {
@@ -34,89 +35,106 @@ class Case:
     folder: Path
 
 
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What all cases of a command share. ``scene``: also make ``scene.mrb`` and ``preview.png``."""
+
+    model: Model
+    options: RunOptions
+    series: str | None = None
+    force: bool = False
+    scene: bool = True
+    networks: SessionCache = field(default_factory=lambda: _networks())
+
+
 def run_command(
-    session: Session, model: str, inputs: list[Path], named: list[str], output: Path, *,
-    weights: Path | None, series: str | None, force: bool, options: RunOptions,
+    command: Command, model: str, inputs: list[Path], named: list[str], output: Path, *, weights: Path | None,
+    series: str | None, force: bool, scene: bool, options: RunOptions,
 ) -> int:  # fmt: skip
     """Run all cases; the exit code of the worst."""
     from ..package import load_model
-    from ..worker import SessionCache
 
     loaded = load_model(model, weights=weights)
     cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
-    batch = len(cases) > 1
-    sessions = SessionCache()
+    work = Work(loaded, options, series, force, scene)
     outcomes: list[dict[str, Any]] = []
     codes: list[int] = []
-    with scratch(session.on_abandon), session.reporter:
+    command.document["results"] = outcomes
+    with command.reporter:
         for case in cases:
-            session.reporter.begin(case.name)
+            command.reporter.begin(case.name)
             try:
-                outcomes.append(run_case(session, loaded, case, sessions, options, series=series, force=force))
+                outcomes.append(run_case(command, work, case))
                 codes.append(0)
             except Cancelled:
                 raise
             except Exception as error:
-                if not batch:
+                if len(cases) == 1:
                     raise
                 # One bad file must not cost the others.
-                outcomes.append({"input": case.name, "error": session.error(error, f"{case.name}: ")})
+                outcomes.append({"input": case.name, "error": command.error(error, f"{case.name}: ")})
                 codes.append(exit_code(error))
-    session.document["results"] = outcomes
-    if batch:
-        session.say()
-        session.table(
+    if len(cases) > 1:
+        command.say()
+        command.table(
             ["input", "result"],
             [[o["input"], o["error"]["message"] if "error" in o else str(o["folder"])] for o in outcomes],
         )
-        session.say(f"{codes.count(0)} of {len(codes)} done.")
-    sessions.clear()
+        command.say(f"{codes.count(0)} of {len(codes)} done.")
+    work.networks.clear()
     return worst(codes)
 
 
-def run_case(
-    session: Session, model: Model, case: Case, sessions: Any, options: RunOptions, *, series: str | None, force: bool
-) -> dict[str, Any]:
+def run_case(command: Command, work: Work, case: Case) -> dict[str, Any]:
     """Read, run and write one case; what the JSON document says of it."""
     from ..io import read_volume
     from ..pipeline import run
     from ..write import check_output, write_result
 
-    monitor = session.monitor()
-    check_output(case.folder, force=force)
+    monitor, model = command.monitor(), work.model
+    check_output(case.folder, force=work.force)
     with monitor.stage("read"):
-        volumes = {name: read_volume(path, series=series, monitor=monitor) for name, path in case.files.items()}
-    result = run(model, volumes, options, monitor=monitor, open_session=sessions.open)
-    with claimed(case.folder, session.on_abandon):
-        first = volumes[model.manifest.channels[0].name]
-        write_result(result, case.folder, volume=first, model=model, force=force, monitor=monitor)
+        volumes = {n: read_volume(path, series=work.series, monitor=monitor) for n, path in case.files.items()}
+    result = run(model, volumes, work.options, monitor=monitor, open_session=work.networks.open)
+    first = volumes[model.manifest.channels[0].name]
+    with claimed(case.folder, command.on_abandon):
+        write_result(
+            result, case.folder, volume=first, model=model, force=work.force, monitor=monitor,
+            sinks=None if work.scene else (),
+        )  # fmt: skip
     summary = json.loads((case.folder / "result.json").read_text(encoding="utf-8"))
-    show_result(session, case, result, summary)
+    show_result(command, case, result, summary)
     tables = {name: rows_of(table) for name, table in result.tables.items()}
     return {"input": case.name, "folder": str(case.folder), "result": summary, "tables": tables}
 
 
-def show_result(session: Session, case: Case, result: Result, summary: dict[str, Any]) -> None:
+def _networks() -> SessionCache:
+    from ..worker import SessionCache
+
+    return SessionCache()
+
+
+def show_result(command: Command, case: Case, result: Result, summary: dict[str, Any]) -> None:
     """What a reader wants to see at once: where, how long, the segments or scores."""
     seconds = summary.get("seconds", {})
     total = seconds.get("total", 0.0) + seconds.get("write", 0.0)
-    session.say(
+    command.say(
         f"{case.name}: {result.provenance.get('model', {}).get('title', '')}, {total:.1f} s on {summary['device']}"
     )
     for name, columns in _SHOWN_COLUMNS.items():
         if name in result.tables:
-            show_table(session, result.tables[name], columns)
-    session.say(f"  {case.folder}: {', '.join(summary['files'])}")
+            show_table(command, result.tables[name], columns)
+    command.say(f"  {case.folder}: {', '.join(summary['files'])}")
 
 
-def show_table(session: Session, table: Table, wanted: tuple[str, ...], limit: int = 25) -> None:
+def show_table(command: Command, table: Table, wanted: tuple[str, ...], limit: int = 25) -> None:
     """The chosen columns of a result's table, the first ``limit`` rows."""
     names = [c.name for c in table.columns if c.name in wanted]
     records = rows_of(table)
     rows = [[_cell(record[name]) for name in names] for record in records[:limit]]
     if len(records) > limit:
         rows.append([f"... {len(records) - limit} more", *[""] * (len(names) - 1)])
-    session.table([f"  {names[0]}", *names[1:]], [[f"  {row[0]}", *row[1:]] for row in rows], right=tuple(range(1, 9)))
+    command.table([f"  {names[0]}", *names[1:]], [[f"  {row[0]}", *row[1:]] for row in rows], right=tuple(range(1, 9)))
 
 
 def _cell(value: Any) -> str:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ModelError, OutputError
-from .console import Session
-from .interrupt import scratch
-from .run import Case, run_case
+from .cases import Case, Work, run_case
+from .console import Command
 
 if TYPE_CHECKING:
     from ..phantoms import Phantom
@@ -41,12 +40,11 @@ def shows() -> list[Show]:
     ]  # fmt: skip
 
 
-def demo_command(session: Session, output: Path, *, device: str, force: bool) -> int:
+def demo_command(command: Command, output: Path, *, device: str, force: bool) -> int:
     """Draw, write as files, run as a user would, and say where to look."""
     from ..model_store import installed_models
     from ..package import load_model
     from ..pipeline import RunOptions
-    from ..worker import SessionCache
     from ..write import check_output
 
     installed = {card.id for card in installed_models() if not card.error and card.has_weights}
@@ -60,34 +58,34 @@ def demo_command(session: Session, output: Path, *, device: str, force: bool) ->
         check_output(output / show.model, force=force)
     outcomes: list[dict[str, Any]] = []
     pictures: list[Path] = []
-    sessions = SessionCache()
-    with scratch(session.on_abandon), session.reporter:
+    with command.reporter:
         for show in chosen:
-            session.reporter.begin(show.model)
+            command.reporter.begin(show.model)
             phantom = show.draw()
             source = write_phantom(phantom, output / "inputs" / show.model, dicom=show.dicom)
-            model = load_model(show.model)
-            case = Case(f"{show.model} on {show.what}", {model.manifest.channels[0].name: source}, output / show.model)
-            outcome = run_case(session, model, case, sessions, RunOptions(device=device), series=None, force=force)
+            work = Work(load_model(show.model), RunOptions(device=device), force=force)
+            channel = work.model.manifest.channels[0].name
+            case = Case(f"{show.model} on {show.what}", {channel: source}, output / show.model)
+            outcome = run_case(command, work, case)
+            work.networks.clear()
             truth = compare(outcome, phantom, case.folder)
             for sentence in truth:
-                session.say(f"  {sentence}")
-            session.say()
+                command.say(f"  {sentence}")
+            command.say()
             outcome["truth"] = truth
             outcomes.append(outcome)
             pictures += [p for p in [case.folder / "preview.png"] if p.exists()]
-    session.document["results"] = outcomes
-    session.say(
+    command.document["results"] = outcomes
+    command.say(
         "The volumes are drawings and the models are small: this shows the software, not what it is worth in patients."
     )
-    session.say(f"Pictures: {', '.join(map(str, pictures)) or 'none (see the warnings)'}")
-    session.say(f"Tables (.csv), segmentations (.seg.nrrd) and scenes (scene.mrb, for 3D Slicer): under {output}")
-    sessions.clear()
+    command.say(f"Pictures: {', '.join(map(str, pictures)) or 'none (see the warnings)'}")
+    command.say(f"Tables (.csv), segmentations (.seg.nrrd) and scenes (scene.mrb, for 3D Slicer): under {output}")
     return 0
 
 
 def write_phantom(phantom: Phantom, folder: Path, *, dicom: bool) -> Path:
-    """The phantom as a DICOM series or a NIfTI file; the path to read."""
+    """The phantom as a DICOM series or an NRRD file that says its modality; the path to read."""
     import SimpleITK as sitk
 
     from ..phantoms import write_dicom_series
@@ -102,7 +100,8 @@ def write_phantom(phantom: Phantom, folder: Path, *, dicom: bool) -> Path:
         image.SetSpacing(grid.spacing)
         image.SetOrigin(grid.origin)
         image.SetDirection(grid.direction.ravel().tolist())
-        path = folder / f"{phantom.volume.name}.nii.gz"
+        image.SetMetaData("modality", phantom.volume.modality or "")
+        path = folder / f"{phantom.volume.name.replace(' ', '_')}.nrrd"
         sitk.WriteImage(image, str(path), True)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"The synthetic volumes cannot be written to {folder}: {error}.") from error
