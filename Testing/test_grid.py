@@ -58,9 +58,7 @@ def test_lps_identity_is_lps_and_its_ras_matrix_flips_x_and_y() -> None:
 def test_resizing_keeps_the_outer_voxel_faces(grid: Grid, size: tuple[int, int, int]) -> None:
     new = grid.resized(size)
     assert np.allclose(new.to_physical([-0.5] * 3), grid.to_physical([-0.5] * 3), atol=1e-6)
-    assert np.allclose(
-        new.to_physical(np.array(size) - 0.5), grid.to_physical(np.array(grid.size) - 0.5), atol=1e-6
-    )
+    assert np.allclose(new.to_physical(np.array(size) - 0.5), grid.to_physical(np.array(grid.size) - 0.5), atol=1e-6)
 
 
 def test_align_corners_keeps_the_outer_centres() -> None:

@@ -192,3 +192,12 @@ def test_inputs_that_do_not_fit_name_both_shapes(shape, told):
         infer(
             manifest(PLAN, {}), prepared(volume(1, 3, 4, 4)), LocalSession(convolution(weight, shape=shape)), Monitor()
         )
+
+
+def test_slices_of_any_size_are_padded_for_networks_that_halve_their_input():
+    """Else a 2D U-Net refuses every image whose sides are not multiples of 8."""
+    array = volume(1, 3, 13, 10)
+    session = LocalSession(convolution(SIGN))
+    maps = infer(manifest(PLAN | {"multiple_of": 8}, {}), prepared(array), session, Monitor())
+    assert session.calls[0]["x"].shape == (3, 1, 16, 16)
+    np.testing.assert_array_equal(maps.labels(), array[0] > 0)

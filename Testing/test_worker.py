@@ -25,7 +25,9 @@ from medseg.volume import Volume
 from medseg_panel.worker_client import Busy, WorkerClient
 from worker_harness import LOGIC, LocalProcess, Loop, Recorder
 
-OBLIQUE = Grid((40, 36, 30), (0.9, 1.1, 2.0), (10, -20, 30), np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0])
+OBLIQUE = Grid(
+    (40, 36, 30), (0.9, 1.1, 2.0), (10, -20, 30), np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
+)
 
 
 def package(folder: Path, name: str = "bright", layers: int = 1) -> Path:

@@ -46,7 +46,9 @@ class Loop:
 class LocalProcess:
     """`medseg_panel.worker_client.Process` over ``subprocess``."""
 
-    def __init__(self, loop: Loop, on_message: Callable[[dict], None], on_end: Callable[[int, bool, str], None]) -> None:
+    def __init__(
+        self, loop: Loop, on_message: Callable[[dict], None], on_end: Callable[[int, bool, str], None]
+    ) -> None:
         self._loop, self._on_message, self._on_end = loop, on_message, on_end
         self.child: subprocess.Popen[bytes] | None = None
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .infer import slice_batch, window_plan
 from .infer.tensors import to_tensor
+from .infer.whole import multiple_margins
 from .manifest.schema import Manifest, SlidingWindow, Slicewise
 from .monitor import Monitor
 from .package import Model, load_model
@@ -61,7 +62,9 @@ def explain(
     alone = labels_suffice(manifest, prepared, volumes[0].grid, probabilities=options.probabilities)
     if manifest.task == "segmentation":
         how = "copied voxel by voxel" if alone and prepared.slice_grids is None else "interpolated"
-        lines.append(f"result: {'labels' if alone else 'probabilities'} {how} onto the input's grid ({volumes[0].grid})")
+        lines.append(
+            f"result: {'labels' if alone else 'probabilities'} {how} onto the input's grid ({volumes[0].grid})"
+        )
         lines += [f"then {step.step}" for step in manifest.postprocessing]
     lines.append(_memory(manifest, prepared, alone))
     return Explanation(tuple(lines), network_input(manifest, prepared), tuple(monitor.warnings))
@@ -69,10 +72,13 @@ def explain(
 
 def network_input(manifest: Manifest, prepared: Prepared) -> dict[str, npt.NDArray[Any]]:
     """What each ONNX input gets, as `Explanation.tensors` says."""
-    if isinstance(manifest.inference, Slicewise):
-        batch = slice_batch(prepared, range(prepared.slice_count), manifest.inference.neighbours)
+    plan = manifest.inference
+    if isinstance(plan, Slicewise):
+        batch = slice_batch(prepared, range(prepared.slice_count), plan.neighbours)
     else:
         batch = prepared.array[np.newaxis, np.newaxis]
+    if not isinstance(plan, SlidingWindow) and plan.multiple_of > 1:
+        batch = np.pad(batch, ((0, 0), (0, 0), (0, 0), *multiple_margins(batch.shape[3:], plan.multiple_of)))
     tensors = {}
     for tensor in manifest.inputs:
         chosen = batch if tensor.channels is None else batch[:, :, tensor.channels]
@@ -93,7 +99,9 @@ def _how_it_runs(manifest: Manifest, prepared: Prepared, options: RunOptions) ->
         shape = tuple(max(s, p) for s, p in zip(prepared.grid.shape, patch[::-1], strict=True))
         count = len(window_plan(shape, patch[::-1], plan.overlap))
         words = "x".join(str(n) for n in patch)
-        return [f"runs {count} windows of {words} voxels over {size}, overlap {plan.overlap:g}, {plan.blending} blending"]
+        return [
+            f"runs {count} windows of {words} voxels over {size}, overlap {plan.overlap:g}, {plan.blending} blending"
+        ]
     return [f"runs the whole volume of {size} voxels at once"]
 
 

@@ -184,7 +184,9 @@ class Grid:
         else:
             step = old / new
             start = (step - 1) / 2
-        return Grid(_index(size), _vector(np.array(self.spacing) * step), _vector(self.to_physical(start)), self.direction)
+        return Grid(
+            _index(size), _vector(np.array(self.spacing) * step), _vector(self.to_physical(start)), self.direction
+        )
 
     def with_spacing(self, spacing: Sequence[float | None]) -> Grid:
         """Another spacing in mm (None keeps an axis); the extent is kept to the nearest whole voxel, centred."""

@@ -103,7 +103,9 @@ def read_inputs(manifest: Manifest, inputs: Inputs, monitor: Monitor) -> list[Vo
             raise InputError(f"{manifest.title} has no channel {unknown[0]!r}; its channels are: {', '.join(names)}.")
         missing = [n for n in names if n not in inputs]
         if missing:
-            raise InputError(f"{manifest.title} also needs the channel {missing[0]!r}; its channels are: {', '.join(names)}.")
+            raise InputError(
+                f"{manifest.title} also needs the channel {missing[0]!r}; its channels are: {', '.join(names)}."
+            )
         given: list[VolumeLike] = [inputs[n] for n in names]
     else:
         given = [inputs] if isinstance(inputs, (Volume, str, Path)) else list(inputs)
@@ -207,7 +209,8 @@ def _run_one(
                 manifest.postprocessing, layers, grid, manifest.inference.plane, required, monitor
             )
         with monitor.stage("measure"):
-            result.tables = measure(result.layers, volumes[0].array, grid)
+            unit = "HU" if volumes[0].modality == "CT" else ""
+            result.tables = measure(result.layers, volumes[0].array, grid, unit=unit)
     result.provenance = _provenance(model, volumes, prepared, session, options, cleaned)
     result.provenance["inference"] |= output.details
     return result
@@ -232,7 +235,7 @@ def _score_tables(
     scores: np.ndarray[Any, Any], manifest: Manifest, prepared: Prepared, volume: Volume
 ) -> dict[str, Table]:
     names = [c.name for c in manifest.classes]
-    columns = scores[:, [c.value - (1 if scores.shape[1] == len(names) else 0) for c in manifest.classes]]
+    columns = scores[:, [c.value - 1 for c in manifest.classes]]
     if manifest.inference.mode != "slicewise":
         return {"scores": volume_scores(columns, names)}
     grid = volume.grid

@@ -84,9 +84,7 @@ def resample(
     return np.asarray(sitk.GetArrayFromImage(moved)).astype(dtype, copy=False)
 
 
-def _nearest_along_axes(
-    array: npt.NDArray[Any], source: Grid, target: Grid, fill: float
-) -> npt.NDArray[Any] | None:
+def _nearest_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:
     """Nearest voxels where the grids' axes are parallel, or None. Halfway, the voxel of greater index is taken.
 
     ITK's rounding of halfway positions depends on float noise; a pixel that is chosen by chance is not reproducible.

@@ -47,7 +47,9 @@ def labels_suffice(manifest: Manifest, prepared: Prepared, grid: Grid, *, probab
 def segment_class(item: OutputClass) -> SegmentClass:
     """The manifest's class as a segment, with Slicer's seven-part terminology entry."""
     red, green, blue = item.color
-    return SegmentClass(item.value, item.name, (red / 255, green / 255, blue / 255), terminology_entry(item), item.lesion)
+    return SegmentClass(
+        item.value, item.name, (red / 255, green / 255, blue / 255), terminology_entry(item), item.lesion
+    )
 
 
 def terminology_entry(item: OutputClass) -> str:
@@ -84,9 +86,11 @@ def restore(
     if activation == "labels":
         monitor.warn("This model gives labels, not probabilities: no probability maps were written.")
         return _restore_labels(maps, manifest, back), {}
+    # Decided on the network's grid where that is exact, so that asking for probabilities cannot change a label.
+    decided = labels_suffice(manifest, prepared, grid, probabilities=False)
     if activation == "sigmoid":
-        return _restore_sigmoid(maps, manifest, back, probabilities, monitor)
-    return _restore_softmax(maps, manifest, back, probabilities, monitor)
+        return _restore_sigmoid(maps, manifest, back, decided, probabilities, monitor)
+    return _restore_softmax(maps, manifest, back, decided, probabilities, monitor)
 
 
 def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer, ...]:
@@ -97,13 +101,13 @@ def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer,
 
 
 def _restore_sigmoid(
-    maps: Maps, manifest: Manifest, back: _Back, probabilities: bool, monitor: Monitor
+    maps: Maps, manifest: Manifest, back: _Back, decided: bool, probabilities: bool, monitor: Monitor
 ) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     layers, kept = [], {}
     for n, item in enumerate(manifest.classes):
         monitor.progress(n, len(manifest.classes), item.name)
         probability = back(maps.probability(item.value - 1), "linear", 0.0)
-        if manifest.output.restore == "labels":
+        if decided:
             layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item))
         else:
             layers.append(_mask_layer(probability > item.threshold, item))
@@ -117,12 +121,13 @@ def _bits(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
 
 
 def _mask_layer(mask: npt.NDArray[np.bool_], item: OutputClass) -> Layer:
-    dtype = _dtype([item])
-    return Layer(mask.astype(dtype) * dtype(item.value), (segment_class(item),))
+    labels: npt.NDArray[Any] = np.zeros(mask.shape, dtype=_dtype([item]))
+    labels[mask] = item.value
+    return Layer(labels, (segment_class(item),))
 
 
 def _restore_softmax(
-    maps: Maps, manifest: Manifest, back: _Back, probabilities: bool, monitor: Monitor
+    maps: Maps, manifest: Manifest, back: _Back, decided: bool, probabilities: bool, monitor: Monitor
 ) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     values = {item.value: item for item in manifest.classes}
     channels = max(values) + 1
@@ -145,7 +150,7 @@ def _restore_softmax(
         window, part = back.part(source, candidates)
         wins = part > best[window]
         best[window][wins], labels[window][wins] = part[wins], channel
-    if manifest.output.restore == "labels":
+    if decided:
         labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),), kept
 
@@ -213,7 +218,5 @@ class _Back:
             taken = np.take(array, [n], axis=axis)
             place: list[Any] = [slice(None)] * 3
             place[axis] = slice(n, n + 1)
-            out[tuple(place)] = resample(
-                taken, own, stack.slice(index_axis, n), interpolation=interpolation, fill=fill
-            )
+            out[tuple(place)] = resample(taken, own, stack.slice(index_axis, n), interpolation=interpolation, fill=fill)
         return stack, out

@@ -136,14 +136,12 @@ class Session:
         return dict(zip(names, values, strict=True))
 
     def to_cpu(self) -> None:
-        """Open the same network on the CPU and go on there; told as a warning. Nothing happens where it is there."""
+        """Open the same network on the CPU and go on there; the caller tells why. Nothing happens where it is there."""
         if self.provider == CPU and self._session is not None:
             return
-        before = self.device
         self.fell_back = True
         self._session = None
         self._open("cpu")
-        self._monitor.warn(f"The network now runs on the CPU instead of {before}.")
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""

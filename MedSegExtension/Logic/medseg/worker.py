@@ -206,7 +206,11 @@ class Worker:
                 options[name] = tuple(tuple(v) if isinstance(v, list) else v for v in options[name])
         volumes = [volume_from(message, folder) for message in request["inputs"]]
         result = run(
-            load_model(request["model"]), volumes, RunOptions(**options), monitor=monitor, open_session=self.sessions.open
+            load_model(request["model"]),
+            volumes,
+            RunOptions(**options),
+            monitor=monitor,
+            open_session=self.sessions.open,
         )
         with monitor.stage("write"):
             return result_message(result, folder)

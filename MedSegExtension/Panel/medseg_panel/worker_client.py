@@ -106,9 +106,7 @@ class WorkerClient:
         self._process.start()
         self._schedule(_CHECK_MS, lambda: self._check(life))
 
-    def start_run(
-        self, model: str, volumes: Sequence[Volume], options: dict[str, Any], listener: Listener
-    ) -> int:
+    def start_run(self, model: str, volumes: Sequence[Volume], options: dict[str, Any], listener: Listener) -> int:
         """Run ``model`` (id or package path) on ``volumes`` in the worker; returns the run's number.
 
         ``options``: fields of `medseg.pipeline.RunOptions` as plain values. Raises `Busy`, and ``OSError`` where the
@@ -125,9 +123,7 @@ class WorkerClient:
             "model": model,
             "folder": str(folder),
             "options": options,
-            "inputs": [
-                volume_message(v, array_message(v.array, file)) for v, file in zip(volumes, files, strict=True)
-            ],
+            "inputs": [volume_message(v, array_message(v.array, file)) for v, file in zip(volumes, files, strict=True)],
         }
         self._run = _Run(self._number, listener, folder, request, _write(volumes, folder, files))
         self.start()
@@ -239,9 +235,7 @@ class WorkerClient:
 
     def _on_run_message(self, run: _Run, kind: str, message: dict[str, Any]) -> None:
         if kind == "progress" and not run.cancelled:
-            run.listener.on_progress(
-                message["stage"], message["text"], message["fraction"], message["seconds_left"]
-            )
+            run.listener.on_progress(message["stage"], message["text"], message["fraction"], message["seconds_left"])
         elif kind == "warning":
             run.listener.on_warning(message["text"])
         elif kind == "result":

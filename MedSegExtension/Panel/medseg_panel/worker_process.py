@@ -44,9 +44,7 @@ def environment(logic: Path = LOGIC) -> dict[str, str]:
 class QtWorkerProcess:
     """One life of the worker. ``on_message`` gets each JSON message, ``on_end`` (exit code, crashed, last stderr)."""
 
-    def __init__(
-        self, on_message: Callable[[dict[str, Any]], None], on_end: Callable[[int, bool, str], None]
-    ) -> None:
+    def __init__(self, on_message: Callable[[dict[str, Any]], None], on_end: Callable[[int, bool, str], None]) -> None:
         self._on_message = on_message
         self._on_end = on_end
         self._buffer = b""

@@ -13,6 +13,7 @@ from ..session import OutOfMemory
 from .fallback import Runner
 from .score_maps import ScoreMaps, Scores, Store
 from .tensors import Array, FloatArray
+from .whole import multiple_margins
 
 
 def slice_batch(prepared: Prepared, positions: Sequence[int], neighbours: int) -> FloatArray:
@@ -34,14 +35,20 @@ def run_slicewise(plan: Slicewise, prepared: Prepared, runner: Runner, store: St
     rows: list[FloatArray] = []
     done = 0
 
+    shape = tuple(n for a, n in enumerate(prepared.array.shape[1:], start=1) if a != axis)
+    margins = multiple_margins(shape, plan.multiple_of)
+    inner = tuple(slice(before, before + n) for (before, _), n in zip(margins, shape, strict=True))
+
     def gather(positions: Sequence[int]) -> FloatArray:
-        return slice_batch(prepared, positions, plan.neighbours)
+        batch = slice_batch(prepared, positions, plan.neighbours)
+        return batch if plan.multiple_of == 1 else np.pad(batch, ((0, 0), (0, 0), (0, 0), *margins))
 
     def take(positions: Sequence[int], raw: Array) -> None:
         values = store.read(raw)
         if classification:
             rows.append(store.activate(values.T).T)
             return
+        values = values[(slice(None), slice(None), *inner)]
         place = [slice(None)] * 3
         place[axis - 1] = slice(positions[0], positions[-1] + 1)
         store.put((place[0], place[1], place[2]), np.moveaxis(values, 0, axis))

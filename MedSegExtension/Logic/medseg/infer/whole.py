@@ -25,6 +25,11 @@ def centred_margins(shape: tuple[int, ...], wanted: tuple[int, ...]) -> Margins:
     return tuple((m // 2, m - m // 2) for m in missing)
 
 
+def multiple_margins(shape: tuple[int, ...], multiple: int) -> Margins:
+    """(before, after) per axis that bring ``shape`` to multiples of ``multiple``."""
+    return centred_margins(shape, tuple(-(-n // multiple) * multiple for n in shape))
+
+
 def pad_volume(array: FloatArray, margins: Margins, value: float) -> FloatArray:
     """``array`` (C, K, J, I) with ``margins`` around its spatial axes."""
     if not any(before or after for before, after in margins):
@@ -36,8 +41,7 @@ def run_whole(plan: WholeVolume, prepared: Prepared, runner: Runner, store: Stor
     """Run the volume, padded by zeros (centred) to ``multiple_of``, and take the padding off again."""
     classification = runner.manifest.task == "classification"
     shape = prepared.grid.shape
-    m = plan.multiple_of
-    margins = centred_margins(shape, tuple(-(-n // m) * m for n in shape))
+    margins = multiple_margins(shape, plan.multiple_of)
     padded = pad_volume(prepared.array, margins, 0.0)
     what = f"the whole volume ({'x'.join(str(n) for n in reversed(padded.shape[1:]))} voxels)"
     runner.monitor.progress(0, 1, what)

@@ -70,12 +70,16 @@ class Tensor(Part):
 
 
 class Slicewise(Part):
-    """2D network, slice by slice in ``plane``; ``neighbours`` slices on each side become channels (2.5D)."""
+    """2D network, slice by slice in ``plane``; ``neighbours`` slices on each side become channels (2.5D).
+
+    ``multiple_of``: slices are padded by zeros (centred) until rows and columns are multiples of it.
+    """
 
     mode: Literal["slicewise"]
     plane: Plane
     batch: int = Field(default=8, ge=1)
     neighbours: int = Field(default=0, ge=0)
+    multiple_of: int = Field(default=1, ge=1)
 
 
 class WholeVolume(Part):
@@ -199,7 +203,9 @@ class Manifest(Part):
         wanted = 2 if self.inference.mode == "slicewise" else 3
         for n, tensor in enumerate(self.inputs):
             if spatial.get(tensor.layout) != wanted:
-                raise ValueError(f"inputs[{n}].layout: {tensor.layout} does not fit inference mode {self.inference.mode}")
+                raise ValueError(
+                    f"inputs[{n}].layout: {tensor.layout} does not fit inference mode {self.inference.mode}"
+                )
         if self.task == "segmentation" and spatial.get(self.output.layout) != wanted:
             raise ValueError(f"output.layout: {self.output.layout} does not fit inference mode {self.inference.mode}")
         if self.task == "classification" and self.output.layout not in ("NC", "N"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 Scope = Literal["slice", "volume"]
@@ -87,6 +87,12 @@ class CropToForeground(Step):
     above: float | None = None
     above_fraction: float | None = None
     margin: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_threshold(self) -> CropToForeground:
+        if (self.above is None) == (self.above_fraction is None):
+            raise ValueError("exactly one of above and above_fraction is needed")
+        return self
 
 
 class CropToMask(Step):
@@ -264,6 +270,12 @@ class RemoveSmall(SegmentStep):
     voxels: int | None = None
     mm3: float | None = None
     connectivity: Literal[4, 8, 6, 18, 26] = 26
+
+    @model_validator(mode="after")
+    def _one_size(self) -> RemoveSmall:
+        if (self.voxels is None) == (self.mm3 is None):
+            raise ValueError("exactly one of voxels and mm3 is needed")
+        return self
 
 
 class FillHoles(SegmentStep):

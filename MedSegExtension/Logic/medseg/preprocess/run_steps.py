@@ -75,10 +75,14 @@ def _on_grid(volume: Volume, grid: Grid, monitor: Monitor) -> npt.NDArray[Any]:
 
 def _overridden(step: Window, windows: WindowOverride, monitor: Monitor) -> Window:
     if not step.override:
-        raise InputError("This model's windows are part of its training and cannot be changed; leave level/width as is.")
+        raise InputError(
+            "This model's windows are part of its training and cannot be changed; leave level/width as is."
+        )
     if len(windows) != len(step.windows):
         raise InputError(f"The model has {len(step.windows)} windows, but {len(windows)} levels and widths were given.")
-    changed = [w.model_copy(update={"level": lv, "width": wd}) for w, (lv, wd) in zip(step.windows, windows, strict=True)]
+    changed = [
+        w.model_copy(update={"level": lv, "width": wd}) for w, (lv, wd) in zip(step.windows, windows, strict=True)
+    ]
     for window in changed:
         if window.width <= 0:
             raise InputError(f"The window width {window.width:g} is not positive.")

@@ -142,9 +142,7 @@ SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
 }
 
 
-def required_mask(
-    name: str, segments: Sequence[str] | None, grid: Grid, masks: Masks
-) -> npt.NDArray[np.bool_]:
+def required_mask(name: str, segments: Sequence[str] | None, grid: Grid, masks: Masks) -> npt.NDArray[np.bool_]:
     """Union of ``segments`` (all where None) of the required model ``name`` as a mask (K, J, I) on ``grid``."""
     if name not in masks:
         raise ModelError(f"The output of the required model {name!r} is missing.")
