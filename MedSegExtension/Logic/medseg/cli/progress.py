@@ -78,9 +78,9 @@ class Reporter:
             self.line(f"warning: {event.text}")
             return
         words = _WORDS.get(event.stage, event.stage)
-        left = "" if event.seconds_left is None else f"about {_duration(event.seconds_left)} left"
+        left = "" if (event.seconds_left or 0) < 1 else f"about {_duration(event.seconds_left or 0)} left"
         with self._lock:
-            self._fraction = max(self._fraction, event.fraction or 0.0)
+            self._fraction = min(max(self._fraction, event.fraction or 0.0), 0.99)  # the bar goes when all is done
             if self._bar is not None and self._task is not None:
                 description = f"{self._title}: {words}" if self._title else words
                 self._bar.update(self._task, completed=self._fraction, description=description, left=left)
