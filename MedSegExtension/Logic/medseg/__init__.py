@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # Imported on first use: Slicer's own process must be able to import the light modules (grid, result, model_card)
 # before onnxruntime and pydantic are installed, and quickly.
 _PUBLIC = {
+    "Model": "medseg.package",
     "Grid": "medseg.grid",
     "Volume": "medseg.volume",
     "Result": "medseg.result",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .errors import MedSegError as MedSegError
     from .grid import Grid as Grid
     from .io import read_volume as read_volume
+    from .package import Model as Model
     from .package import load_model as load_model
     from .pipeline import RunOptions as RunOptions
     from .pipeline import run as run

@@ -1,0 +1,100 @@
+"""Seconds of each stage of a run, and end-to-end time as a ratio to the bare network, for a 2D and a 3D model.
+
+The bare network is ONNX Runtime on exactly the tensors that the run fed, in the same process, session options apart
+from its defaults none, taken alternately with the runs. ``make bench`` runs the shipped models on phantoms; with
+``--shared FOLDER`` also real models of the shared data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+from medseg import Volume, load_model, phantoms, read_volume, run
+from medseg.package import Model
+from medseg.session import Session
+
+STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
+
+
+class Recording:
+    """Opens real sessions and keeps the tensors of the last run."""
+
+    def __init__(self) -> None:
+        self.feeds: list[dict[str, Any]] = []
+
+    def open(self, *args: Any, **options: Any) -> Session:
+        session = Session.open(*args, **options)
+        real = session.run
+
+        def keep(feeds: dict[str, Any]) -> dict[str, Any]:
+            self.feeds.append(feeds)
+            return real(feeds)
+
+        session.run = keep  # type: ignore[method-assign]
+        return session
+
+
+def bare_seconds(network: onnxruntime.InferenceSession, feeds: list[dict[str, Any]]) -> float:
+    """Seconds that plain ONNX Runtime needs for ``feeds``."""
+    started = time.perf_counter()
+    for feed in feeds:
+        network.run(None, feed)
+    return time.perf_counter() - started
+
+
+def measure(name: str, model: Model, volume: Volume, runs: int) -> None:
+    """Print the medians over ``runs`` runs, each followed by the bare network on the same tensors."""
+    network = onnxruntime.InferenceSession(str(model.onnx_path), providers=["CPUExecutionProvider"])
+    whole, bare, stages = [], [], []
+    for _ in range(runs):
+        recording = Recording()
+        started = time.perf_counter()
+        result = run(model, volume, device="cpu", open_session=recording.open)
+        whole.append(time.perf_counter() - started)
+        bare.append(bare_seconds(network, recording.feeds))
+        stages.append(result.provenance["seconds"])
+    print(f"{name}: {volume.grid}, {len(recording.feeds)} network call(s)")
+    for stage in STAGES:
+        if any(stage in s for s in stages):
+            print(f"  {stage:<10}{statistics.median(s.get(stage, 0.0) for s in stages):8.3f} s")
+    ratios = sorted(w / b for w, b in zip(whole, bare, strict=True))
+    print(f"  {'total':<10}{statistics.median(whole):8.3f} s   bare network {statistics.median(bare):.3f} s")
+    print(f"  end-to-end / bare network: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--shared", type=Path, help="the shared data folder, for real models")
+    options = parser.parse_args()
+    cases: list[tuple[str, Callable[[], Model], Callable[[], Volume]]] = [
+        ("2D ich-compact", lambda: load_model("ich-compact"), lambda: phantoms.head_ct(7).volume),
+        ("3D cmb-compact", lambda: load_model("cmb-compact"), lambda: phantoms.swi(5).volume),
+    ]
+    if options.shared:
+        manifests = Path(__file__).resolve().parents[1] / "real_models"
+        for name, image in (
+            ("lungct-unet-small", "lung-ct/slice.dcm"),
+            ("hippodeep-head", "t1/t1_1.75mm_LAS.nii.gz"),
+            ("meshnet-gwm-light", "t1/t1_conformed_256.nii.gz"),
+        ):
+            weights = options.shared / "models" / name / "model.onnx"
+            cases.append(
+                (
+                    name,
+                    lambda name=name, weights=weights: load_model(manifests / f"{name}.json", weights=weights),
+                    lambda image=image: read_volume(options.shared / "images" / image),
+                )
+            )
+    for name, model, volume in cases:
+        measure(name, model(), volume(), options.runs)
+
+
+if __name__ == "__main__":
+    main()
