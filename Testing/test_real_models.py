@@ -205,3 +205,16 @@ def test_provenance_names_what_ran(shared: Path, t1: Volume) -> None:
     assert len(provenance["model"]["sha256"]) == 64
     assert {"read", "prepare", "infer", "restore", "clean", "measure", "total"} <= set(provenance["seconds"])
     assert provenance["versions"]["onnxruntime"]
+
+
+def test_a_tilted_uneven_series_is_classified_slice_by_slice_at_the_true_positions(shared: Path) -> None:
+    """Interpolated slices would give scores of images that were never taken, and no image to look them up in."""
+    folder = shared / "images/head-ct-tilted"
+    (fed,) = explain("ich-compact", folder).tensors.values()
+    result = run("ich-compact", folder)
+    table = result.tables["slices"]
+    assert fed.shape[0] == len(table.rows) == 28
+    heights = np.sort(np.array(table.column("centre_s_mm"), dtype=float))
+    gaps = np.diff(heights)
+    assert np.sort(gaps) == pytest.approx([1.14] + [4.22] * 13 + [7.38] * 13, abs=0.02)
+    assert any("18.5" in w for w in result.warnings) and any("1.08" in w for w in result.warnings)

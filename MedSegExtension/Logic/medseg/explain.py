@@ -15,7 +15,7 @@ from .infer.whole import multiple_margins
 from .manifest.schema import Manifest, SlidingWindow, Slicewise
 from .monitor import Monitor
 from .package import Model, load_model
-from .pipeline import Inputs, RunOptions, checked_volumes, read_inputs, run_required
+from .pipeline import Inputs, RunOptions, network_volumes, run_required
 from .preprocess import Prepared, prepare
 from .restore import labels_suffice
 
@@ -50,7 +50,7 @@ def explain(
     if not isinstance(model, Model):
         model = load_model(model)
     manifest = model.manifest
-    volumes = checked_volumes(manifest, read_inputs(manifest, inputs, monitor), monitor)
+    volumes = network_volumes(manifest, inputs, options, monitor)
     required = run_required(model, volumes, options, monitor, None)
     prepared = prepare(
         manifest, volumes, masks=required, windows=options.windows, region=options.region, monitor=monitor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ class RunOptions:
     ``device``: ``auto``, ``cpu``, ``cuda:0``, ... (see `medseg.devices`). ``precision``: ``auto`` or ``float32``.
     ``batch`` and ``patch`` (i, j, k): None is the manifest's. ``probabilities``: keep class probability maps.
     ``windows``: (level, width) in place of the manifest's windows, for models that allow it. ``region``: a grid on the
-    first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores.
+    first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores. ``modality``: DICOM
+    code of volumes whose file does not say it (NIfTI never does).
     """
 
     device: str = "auto"
@@ -51,6 +52,7 @@ class RunOptions:
     windows: tuple[tuple[float, float], ...] | None = None
     region: Grid | None = field(default=None)
     threads: int | None = None
+    modality: str | None = None
 
 
 def run(
@@ -77,7 +79,7 @@ def run(
     for sentence in model.warnings:
         monitor.warn(sentence)
     with monitor.stage("read"):
-        volumes = checked_volumes(model.manifest, read_inputs(model.manifest, inputs, monitor), monitor)
+        volumes = network_volumes(model.manifest, inputs, options, monitor)
     started = time.perf_counter()
     required = run_required(model, volumes, options, monitor, open_session)
     result = _run_one(model, volumes, required, options, monitor, open_session)
@@ -116,6 +118,20 @@ def read_inputs(manifest: Manifest, inputs: Inputs, monitor: Monitor) -> list[Vo
     return [v if isinstance(v, Volume) else read_volume(v, monitor=monitor) for v in given]
 
 
+def network_volumes(manifest: Manifest, inputs: Inputs, options: RunOptions, monitor: Monitor) -> list[Volume]:
+    """The checked volumes of all channels; a slice classifier gets the slices as acquired.
+
+    Where reading had to interpolate slices onto a regular grid, classifying the interpolated ones would be wrong.
+    """
+    given = read_inputs(manifest, inputs, monitor)
+    if options.modality:
+        given = [v if v.modality else replace(v, modality=options.modality) for v in given]
+    volumes = checked_volumes(manifest, given, monitor)
+    if manifest.task == "classification" and manifest.inference.mode == "slicewise":
+        volumes = [_acquired_slices(v, monitor) for v in volumes]
+    return volumes
+
+
 def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Monitor) -> list[Volume]:
     """The volumes, refused where the network cannot mean anything, with a warning where it may not.
 
@@ -137,7 +153,8 @@ def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Moni
             )
         if channel.modality and volume.modality is None:
             monitor.warn(
-                f"The modality of {volume.name} is not known; {manifest.title} expects {' or '.join(channel.modality)}."
+                f"The modality of {volume.name} is not known; make sure that it is {' or '.join(channel.modality)}, which "
+                f"{manifest.title} was trained on."
             )
         elif channel.modality and volume.modality not in channel.modality:
             monitor.warn(
@@ -175,8 +192,6 @@ def _run_one(
 ) -> Result:
     manifest = model.manifest
     classification = manifest.task == "classification"
-    if classification:
-        volumes = [_acquired_slices(v, manifest, monitor) for v in volumes]
     grid = volumes[0].grid
     with monitor.stage("prepare"):
         prepared = prepare(
@@ -216,10 +231,9 @@ def _run_one(
     return result
 
 
-def _acquired_slices(volume: Volume, manifest: Manifest, monitor: Monitor) -> Volume:
-    """The slices as acquired, where reading had to interpolate them: a slice classifier must see the real ones."""
+def _acquired_slices(volume: Volume, monitor: Monitor) -> Volume:
     stack = volume.stack
-    if stack is None or manifest.inference.mode != "slicewise":
+    if stack is None:
         return volume
     first, last = stack.grids[0], stack.grids[-1]
     along = (np.array(last.origin) - np.array(first.origin)) / max(1, len(stack.grids) - 1)

@@ -22,20 +22,21 @@ import shutil
 import sys
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import MedSegError
 from .monitor import Event, Monitor
+
+if TYPE_CHECKING:
+    from .session_cache import SessionCache
 
 log = logging.getLogger("medseg.worker")
 
 NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxruntime")
 _ALIVE_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.05
-_WARM_SESSIONS = 2
 
 
 class Channel:
@@ -53,45 +54,13 @@ class Channel:
             self._stream.flush()
 
 
-class SessionCache:
-    """The last opened sessions, by model, device and precision; the oldest is closed where there are too many."""
-
-    def __init__(self, limit: int = _WARM_SESSIONS) -> None:
-        self._sessions: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
-        self._limit = limit
-
-    def open(self, model: Any, device: str = "auto", *, monitor: Monitor, **options: Any) -> Any:
-        """As `medseg.session.Session.open`, or the session that is already open."""
-        from .session import Session
-
-        key = (model.sha256, device, *sorted(options.items(), key=str))
-        session = self._sessions.pop(key, None)
-        if session is not None and session.fell_back:
-            # It ran out of memory once; this volume may be smaller, so the device that was asked for is tried again.
-            session.close()
-            session = None
-        if session is None:
-            session = Session.open(model, device, monitor=monitor, **options)
-        else:
-            session.attach(monitor)
-        self._sessions[key] = session
-        while len(self._sessions) > self._limit:
-            self._sessions.popitem(last=False)[1].close()
-        return session
-
-    def clear(self) -> None:
-        """Close all, for example after an error that may have left one broken."""
-        while self._sessions:
-            self._sessions.popitem()[1].close()
-
-
 class Worker:
     """Takes requests from a queue and answers them on a channel, one at a time."""
 
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.sessions = SessionCache()
+        self._sessions: SessionCache | None = None
         self._lock = threading.Lock()
         self._monitor: Monitor | None = None
         self._running: int | None = None
@@ -104,6 +73,15 @@ class Worker:
             "check": self._check,
             "add": self._add,
         }
+
+    @property
+    def sessions(self) -> SessionCache:
+        """The open sessions; made at the first run, since it needs packages that may be missing."""
+        if self._sessions is None:
+            from .session_cache import SessionCache
+
+            self._sessions = SessionCache()
+        return self._sessions
 
     def serve(self) -> None:
         """Answer requests until ``quit``."""

@@ -53,6 +53,9 @@ PatchOption = Annotated[
     tuple[int, int, int] | None,
     typer.Option(metavar="I J K", help="Window size of a sliding-window model, voxels along i, j, k."),
 ]
+ModalityOption = Annotated[
+    str | None, typer.Option(metavar="CT|MR|CR|DX", help="Modality of inputs whose file does not say it (NIfTI).")
+]
 WindowOption = Annotated[
     list[str] | None,
     typer.Option(metavar="LEVEL,WIDTH", help="In place of the model's windows, where it allows that; repeat for each."),
@@ -93,6 +96,7 @@ def run(
     batch: BatchOption = None,
     patch: PatchOption = None,
     window: WindowOption = None,
+    modality: ModalityOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
     scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
@@ -107,7 +111,9 @@ def run(
         from ..pipeline import RunOptions
         from .cases import run_command
 
-        options = RunOptions(device, precision, batch, patch, probabilities, parse_windows(window), None, threads)
+        options = RunOptions(
+            device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality
+        )
         return run_command(
             command,
             model,
@@ -136,6 +142,7 @@ def explain(
     batch: BatchOption = None,
     patch: PatchOption = None,
     window: WindowOption = None,
+    modality: ModalityOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -146,7 +153,7 @@ def explain(
         from ..pipeline import RunOptions
         from .inspection import explain_command
 
-        options = RunOptions(device=device, batch=batch, patch=patch, windows=parse_windows(window))
+        options = RunOptions(device=device, batch=batch, patch=patch, windows=parse_windows(window), modality=modality)
         return explain_command(
             command, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
         )

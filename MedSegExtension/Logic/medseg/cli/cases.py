@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..package import Model
     from ..pipeline import RunOptions
     from ..result import Result, Table
-    from ..worker import SessionCache
+    from ..session_cache import SessionCache
 
 _SUFFIXES = (".nii.gz", ".seg.nrrd")
 _SHOWN_COLUMNS = {
@@ -109,7 +109,7 @@ def run_case(command: Command, work: Work, case: Case) -> dict[str, Any]:
 
 
 def _networks() -> SessionCache:
-    from ..worker import SessionCache
+    from ..session_cache import SessionCache
 
     return SessionCache()
 
