@@ -38,7 +38,7 @@ def table_to_node(
     modified = node.StartModify()
     try:
         node.RemoveAllColumns()
-        node.SetUseColumnNameAsColumnHeader(True)
+        node.SetUseColumnTitleAsColumnHeader(True)
         node.SetAttribute(NAME_ATTRIBUTE, table.name)
         for n, column in enumerate(table.columns):
             node.AddColumn(_column_array(column, [row[n] for row in table.rows]))

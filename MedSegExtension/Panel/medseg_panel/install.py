@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import platform
 import re
 import shutil
@@ -166,7 +167,10 @@ class Installer:
     def _satisfied(self, requirement: str) -> bool:
         name, _sign, least = requirement.partition(">=")
         version = self._version_of(name.strip())
-        return version is not None and numbers(version) >= numbers(least)
+        if version is None:
+            # Packages that were built with Slicer may be there without pip's metadata; they must not be replaced.
+            return name.strip() in PINNED and importlib.util.find_spec(name.strip()) is not None
+        return numbers(version) >= numbers(least)
 
     def _install(self, wanted: list[str], unwanted: list[str], options: Sequence[str]) -> None:
         self._log(_("Installing: {packages}").format(packages=", ".join(wanted)))
@@ -181,7 +185,7 @@ class Installer:
                     "The Python packages could not be installed ({error}). The Python console says more; {hint}"
                 ).format(
                     error=str(error)[:300],
-                    hint=_("without internet, install from a folder of wheels (Run section, Log)."),
+                    hint=_("without internet, press Install from folder in the Run section (a folder of wheels)."),
                 )
             ) from error
         importlib.invalidate_caches()

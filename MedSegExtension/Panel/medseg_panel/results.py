@@ -74,6 +74,7 @@ class ResultsSection:
 
     def cleanup(self) -> None:
         """The module's widget goes away."""
+        self._parameters = None
         for view in self._plot_views:
             view.disconnect("dataSelected(vtkStringArray*,vtkCollection*)", self._points_selected)
         self._plot_views = []
@@ -148,11 +149,13 @@ class ResultsSection:
     # -- going to places --------------------------------------------------------------------------------------
 
     def _selection_changed(self) -> None:
-        # The current index is set after this signal.
-        qt.QTimer.singleShot(0, self._go_to_current)
+        # The current index is set after this signal, which also comes while the application takes its widgets down.
+        if self._table() is not None:
+            qt.QTimer.singleShot(0, self._go_to_current)
 
     def _go_to_current(self) -> None:
-        self._row_clicked(self._ui.tableView.currentIndex())
+        if self._parameters is not None:
+            self._row_clicked(self._ui.tableView.currentIndex())
 
     def _row_clicked(self, index: Any) -> None:
         table = self._table()

@@ -1,4 +1,4 @@
-"""The worker as a child process of Slicer: a ``QProcess`` that runs ``python -m medseg.worker``.
+"""The worker as a child process of Slicer: a ``QProcess`` that runs `medseg.worker`.
 
 All messages arrive through Qt's signals on the main thread; Python threads hardly run while Slicer waits for events.
 """
@@ -18,6 +18,11 @@ import slicer
 
 LOGIC = Path(__file__).resolve().parents[2] / "Logic"
 _STDERR_KEPT = 4000
+# PythonSlicer may set PYTHONPATH itself, so where medseg is comes as an argument.
+_START = (
+    "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "runpy.run_module('medseg.worker', run_name='__main__', alter_sys=True)"
+)
 
 
 def interpreter() -> str:
@@ -25,16 +30,14 @@ def interpreter() -> str:
     return shutil.which("PythonSlicer") or sys.executable
 
 
-def environment(logic: Path = LOGIC) -> dict[str, str]:
-    """The environment of the worker: what Slicer was started with, plus where ``medseg`` is.
+def environment() -> dict[str, str]:
+    """The environment of the worker: what Slicer was started with, and how its Python shall speak.
 
     Made for the child; ``os.environ`` is read, never changed. Slicer's own library paths stay out of it, PythonSlicer
     sets them itself.
     """
     base = slicer.util.startupEnvironment() if hasattr(slicer.util, "startupEnvironment") else dict(os.environ)
-    path = base.get("PYTHONPATH", "")
     return base | {
-        "PYTHONPATH": os.pathsep.join([str(logic), path] if path else [str(logic)]),
         "PYTHONNOUSERSITE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONIOENCODING": "utf-8",
@@ -62,7 +65,7 @@ class QtWorkerProcess:
 
     def start(self) -> None:
         """Start the interpreter; `on_end` is called where that fails."""
-        self._process.start(interpreter(), ["-m", "medseg.worker"])
+        self._process.start(interpreter(), ["-c", _START, str(LOGIC)])
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message to the worker."""
