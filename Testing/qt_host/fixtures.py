@@ -96,7 +96,11 @@ class FakeInstaller:
     """All packages are there, unless the test says otherwise."""
 
     there: bool = True
+    warm: bool = False
     folders: list[str] = field(default_factory=list)
+
+    def satisfied(self) -> bool:
+        return self.warm
 
     def ensure(self) -> bool:
         return self.there

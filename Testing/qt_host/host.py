@@ -146,6 +146,8 @@ def start(testing: bool = False) -> Host:
     slicer.mrmlScene = scene
     slicer.selfTests = {}
     slicer.modules = _Modules(logic, scene)
+    for name in ("sequences", "markups"):  # as in the application, their node classes are registered from the start
+        getattr(slicer.modules, name)
     slicer.app = Application(scene, logic, testing)
     logic.SetTemporaryPath(slicer.app.temporaryPath)
     i18n = types.ModuleType("slicer.i18n")

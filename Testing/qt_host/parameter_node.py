@@ -1,6 +1,6 @@
 """Stand-in for ``slicer.parameterNodeWrapper``: typed attributes kept in a real ``vtkMRMLScriptedModuleNode``.
 
-Types: bool, int, float, str and node classes, with `WithinRange`, `Minimum` and `Choice`.
+Types: bool, int, float, str and node classes, with `WithinRange` and `Choice`.
 Widgets: node selector, check box, spin boxes, combo box, line edit.
 """
 
@@ -26,17 +26,6 @@ class WithinRange:
     def check(self, value: Any) -> None:
         if not self.minimum <= value <= self.maximum:
             raise ValueError(f"{value} is not between {self.minimum} and {self.maximum}")
-
-
-@dataclass(frozen=True)
-class Minimum:
-    """The number is at least this, else ValueError."""
-
-    minimum: float
-
-    def check(self, value: Any) -> None:
-        if value < self.minimum:
-            raise ValueError(f"{value} is less than {self.minimum}")
 
 
 class Choice:
@@ -190,6 +179,6 @@ def parameterNodeWrapper(cls: type | None = None) -> Any:
 def module() -> types.ModuleType:
     """The importable ``slicer.parameterNodeWrapper``."""
     made = types.ModuleType("slicer.parameterNodeWrapper")
-    for item in (parameterNodeWrapper, WithinRange, Minimum, Choice):
+    for item in (parameterNodeWrapper, WithinRange, Choice):
         setattr(made, item.__name__, item)
     return made

@@ -113,6 +113,11 @@ class Installer:
         self._version_of = version_of or installed_version
         self._find_gpu = find_gpu or nvidia_gpu
         self._system = system or platform.system()
+        self._told_of_gpu = False
+
+    def satisfied(self) -> bool:
+        """True where nothing is missing and nothing is in the way."""
+        return self.plan() == ([], [])
 
     def ensure(self) -> bool:
         """Install what is missing, with the user's consent. False where the user declined.
@@ -121,6 +126,7 @@ class Installer:
         """
         wanted, unwanted = self.plan()
         if not wanted and not unwanted:
+            self._tell_of_gpu()
             return True
         question = _("MedSeg needs {count} more Python package(s). Install now? This needs the internet.").format(
             count=len(wanted)
@@ -164,6 +170,22 @@ class Installer:
             return wanted, []
         return [*wanted, ort_requirement(self._system, gpu)], present
 
+    def _tell_of_gpu(self) -> None:
+        """Once: a GPU that the installed ONNX Runtime cannot use."""
+        told, self._told_of_gpu = self._told_of_gpu, True
+        present = [p for p in ORT_PACKAGES if self._version_of(p)]
+        if told or present != ["onnxruntime"]:
+            return
+        suits = ort_requirement(self._system, self._find_gpu())
+        if not suits.startswith("onnxruntime>"):
+            self._log(
+                _(
+                    "There is an NVIDIA GPU, but the installed onnxruntime uses the CPU only. To use the GPU, remove it "
+                    "(slicer.util.pip_uninstall('onnxruntime') in the Python console) and press Apply: {package} is "
+                    "then offered."
+                ).format(package=suits)
+            )
+
     def _satisfied(self, requirement: str) -> bool:
         name, _sign, least = requirement.partition(">=")
         version = self._version_of(name.strip())
@@ -181,9 +203,7 @@ class Installer:
                 self._pip.install(wanted, constraints, options)
         except Exception as error:  # pip's failures come as CalledProcessError, RuntimeError or OSError
             raise InstallError(
-                _(
-                    "The Python packages could not be installed ({error}). The Python console says more; {hint}"
-                ).format(
+                _("The Python packages could not be installed ({error}). The Python console says more; {hint}").format(
                     error=str(error)[:300],
                     hint=_("without internet, press Install from folder in the Run section (a folder of wheels)."),
                 )

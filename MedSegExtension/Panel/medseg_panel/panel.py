@@ -61,6 +61,7 @@ class Panel:
         self._worker, self._dialogs = others.worker, others.dialogs
         self._parameters: Any = None
         self._own_output = ""
+        self._warm = False
         self._updating = self._look_due = False
         self.runs = Runs(scene, others.worker, self)
         self.run = RunSection(ui, self.apply, self.runs.cancel_by_user, self.ask_devices)
@@ -180,7 +181,14 @@ class Panel:
             self._parameters.modelId = card.id if card is not None else ""
         self._show_card(card)
         self._new_output()
+        self._warm_up()
         self.update()
+
+    def _warm_up(self) -> None:
+        """A model was chosen: the worker starts now, so that Apply finds it ready and the devices are known."""
+        if not self._warm and self._installer.satisfied():
+            self._warm = True
+            self.ask_devices()
 
     def _input_chosen(self) -> None:
         self._new_output()

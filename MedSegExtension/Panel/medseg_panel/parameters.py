@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLSegmentationNode
-from slicer.parameterNodeWrapper import Minimum, parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 INPUT_ROLE = "inputVolume"
 
@@ -31,8 +31,8 @@ class MedSegParameters:
     windowOverrides: str = ""
     device: str = "auto"
     precision: str = "auto"
-    batch: Annotated[int, Minimum(0)] = 0
-    tile: Annotated[int, Minimum(0)] = 0
+    batch: Annotated[int, WithinRange(0, 512)] = 0
+    tile: Annotated[int, WithinRange(0, 1024)] = 0
     outputSegmentation: vtkMRMLSegmentationNode
     probabilities: bool = False
 

@@ -65,6 +65,9 @@ class Dialogs(Protocol):
 class Installer(Protocol):
     """Makes sure that the worker's Python has what it needs (`install.Installer`)."""
 
+    def satisfied(self) -> bool:
+        """True where all packages are there."""
+
     def ensure(self) -> bool:
         """True where all packages are there afterwards; False where the user declined."""
 
