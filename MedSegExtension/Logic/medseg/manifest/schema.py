@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from .steps import PostprocessingStep, PreprocessingStep, ToRGB, Window
+from .choices import Choice
+from .measurements import LesionCounts, LesionFeatures, LesionLocation, MeasurementStep, RsnaLongCsv
+from .steps import KeepByLocation, PostprocessingStep, PreprocessingStep, ToRGB, Window
 
 Layout = Literal["NCHW", "NHWC", "NCDHW", "NDHWC", "NHW", "NDHW", "NC", "N"]
 Plane = Literal["axial", "coronal", "sagittal", "acquisition"]
@@ -159,7 +161,11 @@ class Card(Part):
 
 
 class Manifest(Part):
-    """A model package's manifest (``manifest.json``)."""
+    """A model package's manifest (``manifest.json``).
+
+    ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond those
+    that every run has. ``choices``: settings that the user may choose when running, by name.
+    """
 
     medseg_manifest: Literal[1]
     id: str = Field(pattern="^[a-z0-9][a-z0-9._-]*$")
@@ -179,6 +185,9 @@ class Manifest(Part):
     output: Output
     classes: list[OutputClass] = Field(min_length=1)
     postprocessing: list[PostprocessingStep] = []
+    lesion_connectivity: Literal[6, 18, 26] = 26
+    measurements: list[MeasurementStep] = []
+    choices: dict[str, Choice] = {}
     display_windows: list[Window] = []
 
     @model_validator(mode="after")
@@ -189,14 +198,17 @@ class Manifest(Part):
         if len({c.value for c in self.classes}) != len(names):
             raise ValueError("classes: two classes have the same value")
         required = {r.name for r in self.requires}
-        for field in ("preprocessing", "postprocessing"):
+        for field in ("preprocessing", "postprocessing", "measurements"):
             for n, step in enumerate(getattr(self, field)):
                 of = getattr(step, "of", None)
                 if of is not None and of not in required:
                     raise ValueError(f"{field}[{n}].of: {of!r} is not the name of a required model")
                 for segment in getattr(step, "segments", None) or []:
-                    if field == "postprocessing" and segment not in names:
+                    if field != "preprocessing" and segment not in names:
                         raise ValueError(f"{field}[{n}].segments: {segment!r} is not the name of a class")
+                if isinstance(step, KeepByLocation) and isinstance(step.labels, str) and step.labels not in self.choices:
+                    raise ValueError(f"{field}[{n}].labels: {step.labels!r} is not the name of a choice")
+        self._check_measurements(names)
         if self.task == "classification" and self.output.activation == "labels":
             raise ValueError("output.activation: a classification gives softmax or sigmoid scores, not labels")
         spatial = {"NCHW": 2, "NHWC": 2, "NHW": 2, "NCDHW": 3, "NDHWC": 3, "NDHW": 3}
@@ -211,6 +223,19 @@ class Manifest(Part):
         if self.task == "classification" and self.output.layout not in ("NC", "N"):
             raise ValueError("output.layout: classification scores are NC or N")
         return self
+
+    def _check_measurements(self, names: list[str]) -> None:
+        for n, step in enumerate(self.measurements):
+            slices = isinstance(step, RsnaLongCsv)
+            if slices and (self.task != "classification" or self.inference.mode != "slicewise"):
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a classification of slices")
+            if not slices and self.task != "segmentation":
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a segmentation")
+            if isinstance(step, RsnaLongCsv) and (unknown := [s for s in step.subtypes if s not in names]):
+                raise ValueError(f"measurements[{n}].subtypes: {unknown[0]!r} is not the name of a class")
+            of_lesions = isinstance(step, LesionLocation | LesionFeatures | LesionCounts)
+            if of_lesions and not any(c.lesion for c in self.classes):
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a class with lesion: true")
 
     @property
     def network_channels(self) -> int:

@@ -181,13 +181,17 @@ class ZScore(Step):
 
 
 class MinMax(Step):
-    """Scale [minimum, maximum] (or ``percentiles``) of the scope to ``output``, clipped; over voxels above ``above``."""
+    """Scale [minimum, maximum] (or ``percentiles``) of the scope to ``output``; over voxels above ``above``.
+
+    ``clip``: values beyond the percentiles become the ends of ``output``; else they go on along the line.
+    """
 
     step: Literal["minmax"]
     scope: Scope = "volume"
     percentiles: tuple[float, float] | None = None
     above: float | None = None
     output: tuple[float, float] = (0.0, 1.0)
+    clip: bool = True
 
 
 class DivideByMaximum(Step):
@@ -294,11 +298,14 @@ class Morphology(SegmentStep):
 
 
 class KeepByLocation(SegmentStep):
-    """Keep components that share at least ``minimum_voxels`` with ``labels`` of the required model ``of``."""
+    """Keep components that share at least ``minimum_voxels`` with ``labels`` of the required model ``of``.
+
+    ``labels``: label values, or the name of one of the manifest's `choices`, whose chosen list is taken.
+    """
 
     step: Literal["keep_by_location"]
     of: str
-    labels: list[int] = Field(min_length=1)
+    labels: Annotated[list[int], Field(min_length=1)] | str
     minimum_voxels: int = Field(default=1, ge=1)
     connectivity: Literal[6, 18, 26] = 6
 

@@ -188,7 +188,8 @@ def _minmax(step: s.MinMax, array: Array, axis: int, tags: Tags, monitor: Monito
             view[...] = bottom
             flat += 1
             continue
-        np.clip(view, low, high, out=view)
+        if step.clip:
+            np.clip(view, low, high, out=view)
         view -= low
         view /= high - low
         view *= np.float32(top - bottom)
