@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .components import Box, components, shifted
+from .components import Box, Components, Mask, components, shifted
 from .grid import Grid
 from .measure_lesions import lesion_columns, lesion_rows
 from .measure_slices import slice_table, volume_scores
 from .result import Cell, Column, Layer, SegmentClass, Table
 
-__all__ = ["measure", "slice_table", "volume_scores"]
+__all__ = ["lesion_parts", "measure", "slice_table", "volume_scores"]
 
 
 def measure(
@@ -57,12 +57,24 @@ def measure(
             )
         )
         if item.lesion:
-            parts = [(shifted(inner, box), part) for _, inner, part in found.each()]
-            lesions += lesion_rows(item.name, parts, values, grid)
+            lesions += lesion_rows(item.name, _by_size(found, box), values, grid)
     tables = {"segments": Table("segments", _segment_columns(connectivity, unit), tuple(segments))}
     if any(item.lesion for layer in layers for item in layer.classes):
         tables["lesions"] = Table("lesions", lesion_columns(unit, connectivity), tuple(lesions))
     return tables
+
+
+def lesion_parts(layers: tuple[Layer, ...], connectivity: int) -> Iterator[tuple[SegmentClass, list[tuple[Box, Mask]]]]:
+    """Each lesion class with the (box, mask there) of its lesions, in the order of the rows of ``lesions``."""
+    for item, box, labels in _segments(layers):
+        if item.lesion:
+            yield item, ([] if box is None else _by_size(components(labels[box] == item.value, connectivity), box))
+
+
+def _by_size(found: Components, box: Box) -> list[tuple[Box, Mask]]:
+    """The components of a mask that lies in ``box``, largest first."""
+    parts = [(shifted(inner, box), part) for _, inner, part in found.each()]
+    return sorted(parts, key=lambda part: -int(np.count_nonzero(part[1])))
 
 
 def _segments(layers: tuple[Layer, ...]) -> Iterator[tuple[SegmentClass, Box | None, npt.NDArray[Any]]]:

@@ -75,12 +75,12 @@ def lesion_columns(unit: str, connectivity: int) -> tuple[Column, ...]:
 def lesion_rows(
     segment: str, parts: Sequence[tuple[Box, Mask]], values: npt.NDArray[Any], grid: Grid
 ) -> list[tuple[Cell, ...]]:
-    """Rows under `lesion_columns`, largest first.
+    """Rows under `lesion_columns`, in the order of ``parts``, which are numbered from 1.
 
-    ``parts``: (box, mask there) of each lesion in the volume ``values`` (K, J, I) on ``grid``.
+    ``parts``: (box, mask there) of each lesion in the volume ``values`` (K, J, I) on ``grid``, largest first.
     """
     rows: list[tuple[Cell, ...]] = []
-    for number, (box, mask) in enumerate(sorted(parts, key=lambda p: -int(np.count_nonzero(p[1]))), start=1):
+    for number, (box, mask) in enumerate(parts, start=1):
         index = (np.argwhere(mask) + [b.start for b in box])[:, ::-1]
         low, high = index.min(axis=0), index.max(axis=0)
         centroid = index.mean(axis=0)
@@ -105,7 +105,7 @@ def lesion_rows(
                 maximum_diameter(mask, grid),
                 *(float(e) for e in extent),
                 float(values[box][mask].astype(np.float64).mean()),
-                _sphericity(volume, _surface_area(mask, grid)),
+                _sphericity(volume, surface_area(mask, grid)),
                 elongation,
                 flatness,
                 int(low[2]) + 1,
@@ -122,28 +122,38 @@ def maximum_diameter(mask: Mask, grid: Grid) -> float:
     mask has them (Image Biomarker Standardisation Initiative, L0JK). Exact: the two farthest points are corners of the
     convex hull.
     """
-    padded = np.pad(mask, 1).astype(np.int8)
-    parts = []
-    for axis in range(3):
-        points = np.argwhere(np.diff(padded, axis=axis)).astype(np.float64)
-        points[:, axis] += 0.5
-        parts.append(points)
-    points = np.concatenate(parts)[:, ::-1]
+    points = surface_points(mask)
     # Taking the shift off keeps digits where the origin is far away; distances do not depend on it.
     corners = (points - points.mean(axis=0)) @ grid.affine[:3, :3].T
     corners = corners[ConvexHull(corners).vertices]
     return float(max(cdist(corners[n : n + _ROWS], corners).max() for n in range(0, len(corners), _ROWS)))
 
 
+def surface_points(mask: Mask) -> FloatArray:
+    """(n, 3) indices i, j, k half-way between each voxel and its face neighbours outside, of ``mask`` padded by one."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    parts = []
+    for axis in range(3):
+        points = np.argwhere(np.diff(padded, axis=axis)).astype(np.float64)
+        points[:, axis] += 0.5
+        parts.append(points)
+    return np.concatenate(parts)[:, ::-1]
+
+
 def _roundness_of_axes(positions: FloatArray) -> tuple[float | None, float | None]:
     """Elongation and flatness from the principal variances of ``positions`` (n, 3) in mm; None for one point."""
     if len(positions) < 2:
         return None, None
-    least, middle, most = np.linalg.eigvalsh(np.cov(positions.T, bias=True)).clip(min=0)
+    least, middle, most = principal_variances(positions)
     return float(np.sqrt(middle / most)), float(np.sqrt(least / most))
 
 
-def _surface_area(mask: Mask, grid: Grid) -> float | None:
+def principal_variances(positions: FloatArray) -> FloatArray:
+    """Variances of ``positions`` (n, 3) in mm along their principal axes, in mm2, least first."""
+    return np.asarray(np.linalg.eigvalsh(np.cov(positions.T, bias=True)).clip(min=0))
+
+
+def surface_area(mask: Mask, grid: Grid) -> float | None:
     """Surface in mm2, or None where the mask is too small or the axes are not at right angles.
 
     ITK's estimator: intercepts along 13 directions, weighted by Crofton's formula for the spacing (G. Lehmann,

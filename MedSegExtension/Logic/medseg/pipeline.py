@@ -17,8 +17,10 @@ from .errors import InputError
 from .grid import Grid
 from .infer import Scores, infer
 from .io import read_volume
+from .manifest.choices import chosen_options, chosen_steps
 from .manifest.schema import Manifest
 from .measure import measure, slice_table, volume_scores
+from .measurements import further_tables
 from .monitor import Monitor
 from .package import Model, load_model
 from .postprocess import postprocess
@@ -41,7 +43,8 @@ class RunOptions:
     ``batch`` and ``patch`` (i, j, k): None is the manifest's. ``probabilities``: keep class probability maps.
     ``windows``: (level, width) in place of the manifest's windows, for models that allow it. ``region``: a grid on the
     first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores. ``modality``: DICOM
-    code of volumes whose file does not say it (NIfTI never does).
+    code of volumes whose file does not say it (NIfTI never does). ``choices``: an option for each name in the manifest's
+    choices.
     """
 
     device: str = "auto"
@@ -53,6 +56,7 @@ class RunOptions:
     region: Grid | None = field(default=None)
     threads: int | None = None
     modality: str | None = None
+    choices: Mapping[str, str] = field(default_factory=dict)
 
 
 def run(
@@ -76,6 +80,7 @@ def run(
     monitor = monitor or Monitor()
     if not isinstance(model, Model):
         model = load_model(model)
+    chosen_options(model.manifest, options.choices)  # an unknown choice is refused before anything is read
     for sentence in model.warnings:
         monitor.warn(sentence)
     with monitor.stage("read"):
@@ -220,12 +225,16 @@ def _run_one(
                 output, manifest, prepared, grid, probabilities=options.probabilities, monitor=monitor
             )
         with monitor.stage("clean"):
-            result.layers, cleaned = postprocess(
-                manifest.postprocessing, layers, grid, manifest.inference.plane, required, monitor
-            )
+            steps = chosen_steps(manifest, options.choices)
+            result.layers, cleaned = postprocess(steps, layers, grid, manifest.inference.plane, required, monitor)
         with monitor.stage("measure"):
             unit = "HU" if volumes[0].modality == "CT" else ""
-            result.tables = measure(result.layers, volumes[0].array, grid, unit=unit)
+            result.tables = measure(
+                result.layers, volumes[0].array, grid, connectivity=manifest.lesion_connectivity, unit=unit
+            )
+    if manifest.measurements:
+        with monitor.stage("measure"):
+            result.tables = further_tables(manifest, result, volumes[0], required, monitor)
     result.provenance = _provenance(model, volumes, prepared, session, options, cleaned)
     result.provenance["inference"] |= output.details
     return result
@@ -262,8 +271,10 @@ def _score_tables(
     own = [
         volume.stack.grids[positions[n]] if volume.stack is not None else grid.slice(axis, positions[n]) for n in order
     ]
+    images = volume.stack.instance_uids if volume.stack is not None else volume.tags.get("SOPInstanceUID", ())
+    uids = [images[positions[n]] for n in order] if len(images) == grid.size[axis] else None
     return {
-        "slices": slice_table(columns[order], names, own),
+        "slices": slice_table(columns[order], names, own, uids),
         "scores": volume_scores(columns[order], names),
     }
 
@@ -277,7 +288,10 @@ def _provenance(
     cleaned: list[dict[str, Any]],
 ) -> dict[str, Any]:
     manifest = model.manifest
-    parameters = asdict_shallow(options) | {"region": str(options.region) if options.region else None}
+    parameters = asdict_shallow(options) | {
+        "region": str(options.region) if options.region else None,
+        "choices": chosen_options(manifest, options.choices),
+    }
     return {
         "medseg": __version__,
         "research_use_only": True,

@@ -210,6 +210,8 @@ def _location(step: KeepByLocation, required: Mapping[str, Result], grid: Grid) 
         raise ModelError(
             f"The step keep_by_location needs the result of {step.of!r}, which was not run; name it under 'requires'."
         )
+    if isinstance(step.labels, str):
+        raise ModelError(f"The step keep_by_location names the choice {step.labels!r}, of which no option was taken.")
     result = required[step.of]
     mask = np.zeros(result.grid.shape, dtype=bool)
     for layer in result.layers:

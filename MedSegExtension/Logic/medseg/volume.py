@@ -32,7 +32,9 @@ class Volume:
     ``modality``: DICOM code (CT, MR, CR, DX) or None where unknown. ``name``: what messages call it (file or node
     name; never a patient name). ``tags``: the few non-identifying DICOM values that steps need, by keyword
     (BitsStored, PixelRepresentation, RescaleSlope, RescaleIntercept, PhotometricInterpretation,
-    WindowCenter, WindowWidth). ``stack``: the acquired slices where `grid` had to be made regular.
+    WindowCenter, WindowWidth), ``SOPInstanceUID`` as a list of one for each slice, and ``SpacingAssumed`` or
+    ``SpacingAtDetector`` (True) where readers know that the spacing is not the patient's. ``stack``: the acquired
+    slices where `grid` had to be made regular.
     ``warnings``: what reading found (gantry tilt, missing slices, assumed spacing), as sentences with numbers.
     """
 

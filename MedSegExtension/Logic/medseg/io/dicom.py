@@ -16,7 +16,7 @@ from ..volume import Volume
 from ._common import Array, compact
 from .dicom_pixels import modality_values, read_dataset, read_frames
 from .dicom_series import choose, is_dicom_head, modality_of, scan
-from .dicom_stack import Slice, build
+from .dicom_stack import Slice, build, in_order
 from .xray import is_film, read_film
 
 # What steps need to know of a series; none of it identifies a patient.
@@ -77,6 +77,7 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
     if padding is not None:
         padding = padding * common.get("RescaleSlope", 1.0) + common.get("RescaleIntercept", 0.0)
     array, grid, stack = build(slices, padding, name, common.get("GantryDetectorTilt"), warnings)
+    common["SOPInstanceUID"] = [s.uid for s in in_order(slices)] if stack is None else list(stack.instance_uids)
     array = compact(array, name, warnings)
     return Volume(array, grid, modality, name, common, stack, tuple(dict.fromkeys(warnings)))
 

@@ -54,7 +54,7 @@ def build(
     _check_alike(slices, name)
     axes = _axes(first)
     normal = axes[:, 2]
-    slices = sorted(slices, key=lambda s: float(s.position @ normal))
+    slices = in_order(slices)
     heights = np.array([float(s.position @ normal) for s in slices])
     gaps = np.diff(heights)
     _check_duplicates(heights, gaps, name)
@@ -91,6 +91,12 @@ def build(
         f"{' x '.join(f'{s:.4g}' for s in grid.spacing)} mm; networks that work on acquired slices are given those."
     )
     return array, grid, stack
+
+
+def in_order(slices: list[Slice]) -> list[Slice]:
+    """The slices by their position along the normal of the first, as the array of `build` has them."""
+    normal = _axes(slices[0])[:, 2]
+    return sorted(slices, key=lambda s: float(s.position @ normal))
 
 
 def _axes(one: Slice) -> npt.NDArray[np.float64]:

@@ -48,6 +48,7 @@ def read_picture(path: Path) -> Volume:
         compact(array[np.newaxis], path.name, warnings),
         film_grid(columns, rows, (1.0, 1.0)),
         name=path.name,
+        tags={"SpacingAssumed": True},
         warnings=tuple(warnings),
     )
 

@@ -115,7 +115,7 @@ def _padding(values: Array, tags: dict[str, Any]) -> Array:
 
 def _grid(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) -> Grid:
     rows, columns = int(dataset.Rows), int(dataset.Columns)
-    grid = film_grid(columns, rows, _spacing(dataset, name, warnings))
+    grid = film_grid(columns, rows, _spacing(dataset, tags, name, warnings))
     letters = [str(v)[:1] for v in tags.get("PatientOrientation", []) or []]
     if len(letters) == 2 and all(v in _AXES for v in letters):
         i, j = (np.array(_AXES[v], dtype=float) for v in letters)
@@ -125,8 +125,11 @@ def _grid(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) ->
     return grid
 
 
-def _spacing(dataset: Any, name: str, warnings: list[str]) -> tuple[float, float]:
-    """(along i, along j) in mm; PS3.3 10.7.1.3 says which tag is calibrated to the patient."""
+def _spacing(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) -> tuple[float, float]:
+    """(along i, along j) in mm; PS3.3 10.7.1.3 says which tag is calibrated to the patient.
+
+    What was not is noted in ``tags``: ``SpacingAtDetector`` or ``SpacingAssumed``.
+    """
     for keyword, note in (
         ("PixelSpacing", "Pixel Spacing"),
         ("ImagerPixelSpacing", "Imager Pixel Spacing, measured at the detector: sizes in the patient are smaller"),
@@ -139,6 +142,9 @@ def _spacing(dataset: Any, name: str, warnings: list[str]) -> tuple[float, float
         if min(spacing) <= 0:
             raise InputError(f"{name}: its {keyword} {spacing} mm is not positive; correct the header.")
         warnings.append(f"{name}: the spacing {spacing[0]:.4g} x {spacing[1]:.4g} mm is from {note}.")
+        if keyword == "ImagerPixelSpacing":
+            tags["SpacingAtDetector"] = True
         return spacing
     warnings.append(f"{name} has no pixel spacing; 1 mm was assumed, so lengths and areas are in pixels.")
+    tags["SpacingAssumed"] = True
     return (1.0, 1.0)

@@ -163,8 +163,8 @@ class Card(Part):
 class Manifest(Part):
     """A model package's manifest (``manifest.json``).
 
-    ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond those
-    that every run has. ``choices``: settings that the user may choose when running, by name.
+    ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond
+    those that every run has. ``choices``: settings that the user may choose when running, by name.
     """
 
     medseg_manifest: Literal[1]
@@ -206,8 +206,9 @@ class Manifest(Part):
                 for segment in getattr(step, "segments", None) or []:
                     if field != "preprocessing" and segment not in names:
                         raise ValueError(f"{field}[{n}].segments: {segment!r} is not the name of a class")
-                if isinstance(step, KeepByLocation) and isinstance(step.labels, str) and step.labels not in self.choices:
-                    raise ValueError(f"{field}[{n}].labels: {step.labels!r} is not the name of a choice")
+                labels = step.labels if isinstance(step, KeepByLocation) else None
+                if isinstance(labels, str) and labels not in self.choices:
+                    raise ValueError(f"{field}[{n}].labels: {labels!r} is not the name of a choice")
         self._check_measurements(names)
         if self.task == "classification" and self.output.activation == "labels":
             raise ValueError("output.activation: a classification gives softmax or sigmoid scores, not labels")
