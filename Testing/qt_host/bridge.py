@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 from shiboken6 import Shiboken
 
 from .api import ClassApi, NotInSlicer, api, by_name, normalised
@@ -81,7 +81,7 @@ class QtObject:
         target = self._target
         if name.startswith("__"):
             raise AttributeError(name)
-        if name == "name":  # an alias of objectName that Slicer adds to all objects
+        if name == "name" and isinstance(target, QtWidgets.QWidget):  # Slicer's alias of objectName, not for layouts
             return target.objectName()
         if not Shiboken.isValid(target):
             raise ValueError(f"Trying to read {name} of a destroyed {type(target).__name__} object")

@@ -107,32 +107,6 @@ class ctkSearchBox(QtWidgets.QLineEdit):
     showSearchIcon = Property(bool, _get_icon, lambda self, value: None)
 
 
-class ctkFittedTextBrowser(QtWidgets.QTextBrowser):
-    """A text browser as high as its text, without a scroll bar of its own."""
-
-    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.textChanged.connect(self.updateGeometry)
-        policy = QtWidgets.QSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
-        policy.setHeightForWidth(True)
-        self.setSizePolicy(policy)
-
-    def heightForWidth(self, width: int) -> int:
-        document = self.document().clone()
-        document.setTextWidth(max(width - 2 * self.frameWidth() - 2, 50))
-        return int(document.size().height()) + 2 * self.frameWidth() + 2
-
-    def sizeHint(self) -> QtCore.QSize:
-        return QtCore.QSize(300, self.heightForWidth(self.width() if self.width() > 100 else 400))
-
-    minimumSizeHint = sizeHint
-
-    def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self.updateGeometry()
-
-
 class ctkMenuButton(QtWidgets.QPushButton):
     """A push button with a menu."""
 
@@ -159,7 +133,6 @@ CTK = {
         ctkCollapsibleButton,
         ctkCollapsibleGroupBox,
         ctkSearchBox,
-        ctkFittedTextBrowser,
         ctkMenuButton,
         ctkMessageBox,
     )

@@ -91,6 +91,12 @@ class qMRMLNodeComboBox(QtWidgets.QWidget, Observing):
     baseName = Property(str, lambda s: s._texts["baseName"], lambda s, v: s._set_text("baseName", v))
     currentNodeID = Property(str, lambda self: self._current, lambda self, value: self.setCurrentNodeID(value))
 
+    sizeAdjustPolicy = Property(
+        QtWidgets.QComboBox.SizeAdjustPolicy,
+        lambda self: self._box.sizeAdjustPolicy(),
+        lambda self, value: self._box.setSizeAdjustPolicy(value),
+    )
+
     def mrmlScene(self) -> Any:
         return self._scene
 

@@ -180,7 +180,7 @@ class Installer:
         if not suits.startswith("onnxruntime>"):
             self._log(
                 _(
-                    "There is an NVIDIA GPU, but the installed onnxruntime uses the CPU only. To use the GPU, remove it "
+                    "There is an NVIDIA GPU, but the installed onnxruntime uses the CPU only. To use it, remove that "
                     "(slicer.util.pip_uninstall('onnxruntime') in the Python console) and press Apply: {package} is "
                     "then offered."
                 ).format(package=suits)

@@ -115,9 +115,8 @@ class ModelSection:
         card = self._card
         for button in (self._ui.checkModelButton, self._ui.openModelFolderButton, self._ui.removeModelButton):
             button.enabled = card is not None
-        self._ui.modelCard.setHtml(card_text(card, note) if card else html.escape(note or _("No model is chosen.")))
-        self._ui.modelDetails.setHtml(details_text(card) if card else "")
-        self._ui.modelDetailsGroup.setVisible(card is not None)
+        self._ui.modelCard.text = card_text(card, note) if card else html.escape(note or _("No model is chosen."))
+        self._ui.modelDetails.text = details_text(card) if card else ""
 
     def _add_file(self) -> None:
         path = self._dialogs.open_file(_("Add a model"), _FILES)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from medseg.model_card import ModelCard
 from medseg.result import Result
 from medseg.volume import Volume
@@ -68,6 +70,9 @@ def apply(
                 x_title="Slice",
                 reference_node=volume,
             )
+            # The node's name is long for the views; the chart has little room above it.
+            outcome.chart.SetTitle(_("Scores of each slice"))
+            outcome.chart.SetTitleFontSize(14)
     for name, array in result.probabilities.items():
         made = node_from_volume(Volume(array, result.grid, None, f"{base} {name} probability"), scene)
         made.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
