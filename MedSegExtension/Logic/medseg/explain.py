@@ -12,7 +12,8 @@ import numpy.typing as npt
 from .infer import slice_batch, window_plan
 from .infer.tensors import to_tensor
 from .infer.whole import multiple_margins
-from .manifest.schema import Manifest, SlidingWindow, Slicewise
+from .manifest.choices import chosen_options
+from .manifest.schema import Manifest, Slicewise, SlidingWindow
 from .monitor import Monitor
 from .package import Model, load_model
 from .pipeline import Inputs, RunOptions, network_volumes, run_required
@@ -50,6 +51,7 @@ def explain(
     if not isinstance(model, Model):
         model = load_model(model)
     manifest = model.manifest
+    chosen = chosen_options(manifest, options.choices)
     volumes = network_volumes(manifest, inputs, options, monitor)
     required = run_required(model, volumes, options, monitor, None)
     prepared = prepare(
@@ -66,6 +68,8 @@ def explain(
             f"result: {'labels' if alone else 'probabilities'} {how} onto the input's grid ({volumes[0].grid})"
         )
         lines += [f"then {step.step}" for step in manifest.postprocessing]
+    lines += [f"choice {n}: {o} (of {', '.join(manifest.choices[n].options)})" for n, o in chosen.items()]
+    lines += [f"measures {step.kind}" for step in manifest.measurements]
     lines.append(_memory(manifest, prepared, alone))
     return Explanation(tuple(lines), network_input(manifest, prepared), tuple(monitor.warnings))
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from .execute import execute, parse_windows
+from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 bad input or option, 3 the model cannot be used, 4 the device failed, 130 cancelled "
@@ -56,6 +56,10 @@ PatchOption = Annotated[
 ModalityOption = Annotated[
     str | None, typer.Option(metavar="CT|MR|CR|DX", help="Modality of inputs whose file does not say it (NIfTI).")
 ]
+ChooseOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=OPTION", help="Take another option of one of the model's choices; repeat for each."),
+]
 WindowOption = Annotated[
     list[str] | None,
     typer.Option(metavar="LEVEL,WIDTH", help="In place of the model's windows, where it allows that; repeat for each."),
@@ -96,6 +100,7 @@ def run(
     batch: BatchOption = None,
     patch: PatchOption = None,
     window: WindowOption = None,
+    choose: ChooseOption = None,
     modality: ModalityOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
@@ -112,8 +117,9 @@ def run(
         from .cases import run_command
 
         options = RunOptions(
-            device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality
-        )
+            device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
+            parse_choices(choose),
+        )  # fmt: skip
         return run_command(
             command,
             model,
@@ -142,6 +148,7 @@ def explain(
     batch: BatchOption = None,
     patch: PatchOption = None,
     window: WindowOption = None,
+    choose: ChooseOption = None,
     modality: ModalityOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -153,7 +160,10 @@ def explain(
         from ..pipeline import RunOptions
         from .inspection import explain_command
 
-        options = RunOptions(device=device, batch=batch, patch=patch, windows=parse_windows(window), modality=modality)
+        options = RunOptions(
+            device=device, batch=batch, patch=patch, windows=parse_windows(window), modality=modality,
+            choices=parse_choices(choose),
+        )  # fmt: skip
         return explain_command(
             command, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
         )

@@ -57,3 +57,14 @@ def parse_windows(windows: list[str] | None) -> tuple[tuple[float, float], ...] 
             raise InputError(f"--window {text!r} has a width that is not positive.")
         parsed.append((level, width))
     return tuple(parsed)
+
+
+def parse_choices(choices: list[str] | None) -> dict[str, str]:
+    """``NAME=OPTION`` options as a mapping."""
+    chosen: dict[str, str] = {}
+    for text in choices or []:
+        name, sign, option = text.partition("=")
+        if not sign or not name or not option:
+            raise InputError(f"--choose {text!r} is not of the form NAME=OPTION (see: medseg explain MODEL INPUT).")
+        chosen[name] = option
+    return chosen
