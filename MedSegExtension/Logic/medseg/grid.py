@@ -66,6 +66,8 @@ class Grid:
                 "The direction matrix is singular (two axes point the same way or one is zero), "
                 "so voxels have no position in the patient; correct the file's header."
             )
+        # ITK inverts directions by a decomposition that fails on denormal numbers; nothing that small is a direction.
+        direction[np.abs(direction) < 1e-12] = 0.0
         direction.setflags(write=False)
         for name, value in (("size", size), ("spacing", spacing), ("origin", origin), ("direction", direction)):
             object.__setattr__(self, name, value)
