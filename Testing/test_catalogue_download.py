@@ -145,11 +145,14 @@ def test_redirects_are_followed_with_the_range(server: _Server, tmp_path: Path) 
     assert server.ranges("/store")[:2] == [None, "bytes=100000-"]
 
 
-def test_busy_servers_are_asked_again(server: _Server, tmp_path: Path) -> None:
-    address = server.route("/m", status(503, {"Retry-After": "9"}), status(429), whole(BODY))
-    started = time.monotonic()
-    assert fetch(address, tmp_path / "m.bin") == HASH
-    assert 0.1 <= time.monotonic() - started < 5, "waits, but not longer than the longest wait"
+def test_busy_servers_are_asked_again(server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the time that they name, but never longer than the longest wait."""
+    waits: list[float] = []
+    monkeypatch.setattr(module._Fetch, "_wait", lambda _, seconds: waits.append(seconds))
+    busy = [status(503, {"Retry-After": "900"}), status(429, {"Retry-After": "7"}), status(500), status(502)]
+    address = server.route("/m", *busy, whole(BODY))
+    assert fetch(address, tmp_path / "m.bin", patience=Settings(tries=5, back_off=1, longest_wait=60)) == HASH
+    assert waits == [60, 7, 4, 8]
 
 
 def test_chunked_transfers(server: _Server, tmp_path: Path) -> None:
@@ -235,7 +238,7 @@ def test_a_stalled_transfer_ends(server: _Server, tmp_path: Path, then: str) -> 
     started = time.monotonic()
     with pytest.raises(DownloadError):
         fetch(address, target)
-    assert time.monotonic() - started < 8 and nothing_counts_as_there(target)
+    assert time.monotonic() - started < 15 and nothing_counts_as_there(target)
     server.route("/m", whole(BODY, send=0, then="stall"))
     with pytest.raises(DownloadError, match="stalled"):
         fetch(address, tmp_path / "other.bin", patience=Settings(stall=0.1, tries=2, back_off=0.01))
@@ -368,7 +371,7 @@ def test_cancel_ends_a_waiting_transfer_at_once(server: _Server, tmp_path: Path,
     started = time.monotonic()
     with pytest.raises(Cancelled):
         fetch(server.route("/m", whole(BODY, send=5000, then=then)), target, monitor=monitor, patience=patience)
-    assert time.monotonic() - started < 5 and nothing_counts_as_there(target)
+    assert time.monotonic() - started < 12 and nothing_counts_as_there(target)
 
 
 def test_two_at_once_do_not_write_one_file(server: _Server, tmp_path: Path) -> None:

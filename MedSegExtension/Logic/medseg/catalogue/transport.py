@@ -199,8 +199,8 @@ def _by_status(error: urllib.error.HTTPError, host: str, where: str) -> Download
         return DownloadError("The proxy asks for a password (407); put it into the environment variable https_proxy.")
     if 300 <= code < 400:
         return DownloadError(
-            f"{host} sends {where} on in a circle, or to a place where MedSeg does not follow (redirect {code}); look at "
-            "the model's source for a newer address."
+            f"{host} sends {where} on in a circle, or to a place where MedSeg does not follow (redirect {code}); look "
+            "at the model's source for a newer address."
         )
     retry = code in _RETRY
     after = re.fullmatch(r"\s*(\d{1,6})\s*", error.headers.get("Retry-After", "") if error.headers else "")

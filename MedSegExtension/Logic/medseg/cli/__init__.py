@@ -9,6 +9,7 @@ import typer
 
 from .. import __version__
 from .execute import execute, parse_choices, parse_windows
+from .models_catalogue import register
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 bad input or option, 3 the model cannot be used, 4 the device failed, 130 cancelled "
@@ -26,9 +27,10 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 models_app = typer.Typer(
-    help="List, show and check models.", no_args_is_help=True, epilog=EXIT_CODES, rich_markup_mode=None
+    help="List, show, check, install and remove models.", no_args_is_help=True, epilog=EXIT_CODES, rich_markup_mode=None
 )
 app.add_typer(models_app, name="models")
+register(models_app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,
@@ -200,7 +202,7 @@ def demo(
 
 @models_app.command("list", epilog=EXIT_CODES)
 def models_list(as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """List the installed models."""
+    """List the installed models, and the published ones with the state of each."""
     from .inspection import list_command
 
     execute(list_command, as_json=as_json, debug=debug)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 def list_command(command: Command) -> int:
-    """All installed models, one line each."""
+    """All installed models, one line each, then the published ones by system."""
     from ..model_store import installed_models
+    from .models_catalogue import show_published
 
     cards = sorted(installed_models(), key=lambda c: c.id)
     command.document["models"] = [card_document(c) for c in cards]
@@ -27,7 +28,8 @@ def list_command(command: Command) -> int:
     command.table(["id", "title", "task", "modality", "version", "size", "licence"], rows, right=(5,))
     if not cards:
         command.say("No models are installed.")
-    return 0
+    command.say()
+    return show_published(command, [])
 
 
 def show_command(command: Command, model: str, weights: Path | None) -> int:
