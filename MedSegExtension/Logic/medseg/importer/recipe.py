@@ -40,11 +40,26 @@ class Backbone(Part):
     features: int = Field(ge=1)
 
 
+class Classifier(Part):
+    """A network of keras.applications with one dense layer behind it, for authors who save weights without the layers.
+
+    EfficientNets are those of the package efficientnet.keras: nothing rescales the input inside.
+    """
+
+    application: str
+    pooling: Literal["avg", "max"]
+    size: tuple[int, int, int]
+    units: int = Field(ge=1)
+    activation: Literal["sigmoid", "softmax"]
+
+
 class KerasFacts(Part):
-    """``operations``: Lambda layer name -> one of `OPERATIONS`. ``backbone``: of a two-stage model."""
+    """``operations``: Lambda layer name -> one of `OPERATIONS`. ``backbone``: of a two-stage model. ``classifier``: what
+    a file that holds weights only belongs to."""
 
     operations: dict[str, str] = {}
     backbone: Backbone | None = None
+    classifier: Classifier | None = None
 
     @model_validator(mode="after")
     def _known(self) -> KerasFacts:
