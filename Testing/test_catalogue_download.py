@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -18,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import medseg
 from catalogue_server import _Server, chunked, hang_up, redirect, serving, status, whole
 from medseg.catalogue import download as module
 from medseg.catalogue.download import Settings, Wanted, download
@@ -372,6 +376,26 @@ def test_cancel_ends_a_waiting_transfer_at_once(server: _Server, tmp_path: Path,
     with pytest.raises(Cancelled):
         fetch(server.route("/m", whole(BODY, send=5000, then=then)), target, monitor=monitor, patience=patience)
     assert time.monotonic() - started < 12 and nothing_counts_as_there(target)
+
+
+def test_a_killed_process_leaves_a_part_that_is_gone_on_with(server: _Server, tmp_path: Path) -> None:
+    """Slicer is killed, or the computer switched off, in the middle: no model, no lock that stays, and no loss."""
+    address = server.route("/m", whole(BODY, send=200_000, then="stall"), whole(BODY))
+    code = f"""
+from pathlib import Path
+from medseg.catalogue.download import Wanted, download
+from medseg.monitor import Monitor
+download(Wanted([{address!r}], {HASH!r}, None, 1 << 30), Path({str(tmp_path)!r}) / "m.bin", monitor=Monitor())
+"""
+    part = tmp_path / "m.bin.part"
+    path = os.pathsep.join([str(Path(medseg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}) as child:
+        while not (part.exists() and part.stat().st_size == 200_000):
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.kill()
+    assert nothing_counts_as_there(tmp_path / "m.bin")
+    assert fetch(address, tmp_path / "m.bin") == HASH and server.ranges("/m") == [None, "bytes=200000-"]
 
 
 def test_two_at_once_do_not_write_one_file(server: _Server, tmp_path: Path) -> None:
