@@ -17,12 +17,14 @@ import numpy as np
 import onnx
 import psutil
 import pytest
+
 from medseg import load_model, run
 from medseg.grid import Grid
 from medseg.manifest.schema import Manifest
 from medseg.transfer import result_from, result_message
 from medseg.volume import Volume
-from medseg_panel.worker_client import Busy, WorkerClient
+from medseg_panel import worker_client
+from medseg_panel.worker_client import Busy, WorkerClient, exchange_folder
 from worker_harness import LOGIC, LocalProcess, Loop, Recorder
 
 OBLIQUE = Grid(
@@ -106,6 +108,7 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(worker_client, "_SHARED_MEMORY", tmp_path / "none")
     host = Host()
     yield host
     host.client.shutdown()
@@ -122,6 +125,21 @@ def test_labels_equal_those_of_a_run_in_this_process(host: Host, tmp_path: Path)
     assert result.grid == OBLIQUE and result.classes == expected.classes
     assert result.tables["segments"].rows == expected.tables["segments"].rows
     assert result.tables["segments"].columns == expected.tables["segments"].columns
+
+
+def test_voxels_stay_off_the_disk_where_shared_memory_has_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, memory = tmp_path / "disk", tmp_path / "memory"
+    disk.mkdir()
+    memory.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(disk))
+    monkeypatch.setattr(worker_client, "_SHARED_MEMORY", memory)
+    assert exchange_folder([volume()], {}).parent == memory
+    # One float32 map a class may be far larger than the volume.
+    assert exchange_folder([volume()], {"probabilities": True}).parent == disk
+    monkeypatch.setattr(worker_client, "_ROOM", 10**12)
+    assert exchange_folder([volume()], {}).parent == disk
 
 
 def test_a_second_run_is_warm(host: Host, tmp_path: Path) -> None:

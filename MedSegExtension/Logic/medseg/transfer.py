@@ -17,7 +17,7 @@ from .result import Column, Layer, Result, SegmentClass, Table
 from .volume import SliceStack, Volume
 
 # Bytes written at once, so that a user interface can do something between two pieces.
-PIECE = 8 * 2**20
+PIECE = 4 * 2**20
 
 
 def write_in_pieces(array: npt.NDArray[Any], path: Path, piece: int = PIECE) -> Iterator[float]:

@@ -37,6 +37,7 @@ log = logging.getLogger("medseg.worker")
 NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxruntime")
 _ALIVE_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.05
+_NICE = 10
 
 
 class Channel:
@@ -224,11 +225,24 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
+def step_back() -> None:
+    """Let the computer prefer other programs, Slicer first: a run on all cores must not make its window stutter."""
+    if sys.platform == "win32":
+        import ctypes
+
+        below_normal = 0x4000
+        kernel = ctypes.windll.kernel32
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), below_normal)
+    else:
+        os.nice(_NICE)
+
+
 def main() -> None:
     """Serve on standard input and output; what libraries print goes to standard error."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     messages = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    step_back()
     worker = Worker(Channel(messages))
     for target in (lambda: worker.read(sys.stdin.buffer), worker.beat):
         threading.Thread(target=target, daemon=True).start()

@@ -22,6 +22,9 @@ CANCEL_MS = 1500
 # Without a sign of life for this long the worker hangs (a busy native call still lets the heart beat).
 SILENT_SECONDS = 120.0
 _CHECK_MS = 5000
+_SHARED_MEMORY = Path("/dev/shm")
+# Input and labels are there at the same time, and a computer should not be filled to the brim.
+_ROOM = 6
 
 Answer = Callable[[dict[str, Any]], None]
 Schedule = Callable[[int, Callable[[], None]], None]
@@ -115,7 +118,7 @@ class WorkerClient:
         if self._run is not None:
             raise Busy("A run is under way; wait for it or cancel it.")
         self._number += 1
-        folder = Path(tempfile.mkdtemp(prefix="medseg-"))
+        folder = exchange_folder(volumes, options)
         files = [f"input{n}.raw" for n in range(len(volumes))]
         request = {
             "id": self._number,
@@ -284,13 +287,28 @@ class WorkerClient:
         self._schedule(_CHECK_MS, lambda: self._check(life))
 
 
+def exchange_folder(volumes: Sequence[Volume], options: dict[str, Any]) -> Path:
+    """A new folder for the arrays of one run: in shared memory where there is ample room (Linux), else on the disk.
+
+    A busy disk makes writers wait, and voxels of patients need not reach it. Raises ``OSError`` where there is none.
+    """
+    wanted = _ROOM * sum(v.array.nbytes for v in volumes)
+    try:
+        roomy = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > wanted
+        if roomy and not options.get("probabilities"):
+            return Path(tempfile.mkdtemp(prefix="medseg-", dir=_SHARED_MEMORY))
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="medseg-"))
+
+
 def why_it_ended(code: int, crashed: bool, stderr: str) -> str:
     """One sentence on why the worker ended, and what to do."""
     tail = stderr.strip().splitlines()[-1] if stderr.strip() else ""
     detail = f" Its last words: {tail[:200]}" if tail else ""
     if code == -1 and crashed:
         return f"The worker process could not be started; is Slicer's Python complete?{detail}"
-    if crashed and code == 9:
+    if (crashed and code == 9) or code == 128 + 9:
         return (
             "The worker process was ended by the system, most often because memory ran out; nothing in the scene was "
             "changed. Close other programs or choose a region of interest, then press Apply again."

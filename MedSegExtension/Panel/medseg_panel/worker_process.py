@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,7 +46,10 @@ def environment() -> dict[str, str]:
 
 
 class QtWorkerProcess:
-    """One life of the worker. ``on_message`` gets each JSON message, ``on_end`` (exit code, crashed, last stderr)."""
+    """One life of the worker. ``on_message`` gets each JSON message, ``on_end`` (exit code, crashed, last stderr).
+
+    ``pid``: of the worker, 0 until it is ready.
+    """
 
     def __init__(self, on_message: Callable[[dict[str, Any]], None], on_end: Callable[[int, bool, str], None]) -> None:
         self._on_message = on_message
@@ -53,6 +57,7 @@ class QtWorkerProcess:
         self._buffer = b""
         self._stderr = ""
         self._ended = False
+        self.pid = 0
         self._process = qt.QProcess()
         settings = qt.QProcessEnvironment()
         for name, value in environment().items():
@@ -72,7 +77,12 @@ class QtWorkerProcess:
         self._process.write(json.dumps(message).encode() + b"\n")
 
     def kill(self) -> None:
-        """End the worker at once."""
+        """End the worker at once; where ``PythonSlicer`` is a launcher, the Python behind it too."""
+        if self.pid and self.pid != int(self._process.processId()):
+            try:
+                os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+            except OSError:
+                pass
         self._process.kill()
 
     def close(self, wait_ms: int = 1000) -> None:
@@ -80,7 +90,7 @@ class QtWorkerProcess:
         self._ended = True
         self._process.closeWriteChannel()
         if not self._process.waitForFinished(wait_ms):
-            self._process.kill()
+            self.kill()
             self._process.waitForFinished(wait_ms)
 
     def _read_output(self) -> None:
@@ -92,6 +102,8 @@ class QtWorkerProcess:
             except ValueError:
                 self._stderr = (self._stderr + line.decode(errors="replace"))[-_STDERR_KEPT:]
                 continue
+            if message.get("type") == "ready":
+                self.pid = int(message["pid"])
             self._on_message(message)
 
     def _read_error(self) -> None:

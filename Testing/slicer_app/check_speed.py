@@ -1,0 +1,85 @@
+"""Slicer stays fluid and small on a large volume: 512x512x300, int16."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import common
+import numpy as np
+import qt
+import slicer
+from session import Session, true
+
+SHAPE = (300, 512, 512)
+LIMIT_MS = 50.0
+_VIEWS_SECONDS = 1.0
+
+
+def check_event_loop(session: Session) -> str:
+    """No gap over 50 ms of ours, from Apply to the shown result; what Slicer itself takes to draw is told apart."""
+    volume = session.volume(SHAPE, "Large")
+    common.choose(session.widget, "bright", volume)
+    common.pause(2)
+    told, worst = [], 0.0
+    for number in (1, 2):
+        with common.Gaps() as gaps:
+            session.apply()
+            said = common.run_ended(session.widget, 300)
+            ended = gaps.gaps[-1].at + gaps.gaps[-1].seconds
+            common.pause(_VIEWS_SECONDS)
+        true("Done" in said, said)
+        ours = [g for g in gaps.gaps if g.at < ended]
+        worst = max([worst, *(1000 * (g.seconds - g.queued) for g in ours)])
+        told.append(f"run {number}: {gaps.worst(3)}")
+    alone = drawing_alone(session, volume)
+    told.append(f"Slicer alone, the same segmentation shown: {alone}")
+    true(worst < LIMIT_MS, f"longest gap {worst:.0f} ms; " + "; ".join(told))
+    return f"longest gap until the result {worst:.0f} ms; " + "; ".join(told)
+
+
+def drawing_alone(session: Session, volume: object) -> str:
+    """The longest gaps where nothing but a segmentation node with the same labels is added."""
+    from medseg_mrml.arrays import grid_of, oriented_image
+
+    image = oriented_image(session.labels().copy(), grid_of(volume))
+    segment = slicer.vtkSegment()
+    segment.AddRepresentation("Binary labelmap", image)
+    segment.SetLabelValue(1)
+    with common.Gaps() as gaps:
+        common.pause(0.2)
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Alone")
+        node.CreateDefaultDisplayNodes()
+        node.GetSegmentation().AddSegment(segment)
+        common.pause(_VIEWS_SECONDS)
+    return gaps.worst(2)
+
+
+def check_memory(session: Session) -> str:
+    """Slicer's own memory grows by at most one copy of the volume in a run (Linux: resident set, read every 20 ms)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return "skipped: no /proc here"
+
+    def resident() -> float:
+        lines = status.read_text("ascii", errors="replace").splitlines()
+        return next(float(v.split()[1]) for v in lines if v.startswith("VmRSS")) / 1024
+
+    volume = session.volume(SHAPE, "Large")
+    size = slicer.util.arrayFromVolume(volume).nbytes / 2**20
+    common.choose(session.widget, "bright", volume)
+    # Everything that is touched once and stays: modules, the drawn volume, the worker's start.
+    session.run("bright", session.volume((4, 32, 32), "Small"))
+    common.choose(session.widget, "bright", volume)
+    common.pause(1)
+    before, peak = resident(), [0.0]
+    timer = qt.QTimer()
+    timer.setInterval(20)
+    timer.connect("timeout()", lambda: peak.append(resident()))
+    timer.start()
+    said = session.run("bright", volume, 300)
+    common.pause(0.5)
+    timer.stop()
+    true("Done" in said, said)
+    true(max(peak) - before < size, f"memory grew by {max(peak) - before:.0f} MB, the volume has {size:.0f} MB")
+    labels = int(np.asarray(session.labels()).nbytes / 2**20)
+    return f"volume {size:.0f} MB, labels {labels} MB, memory grew by at most {max(peak) - before:.0f} MB"

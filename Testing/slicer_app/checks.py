@@ -1,0 +1,55 @@
+"""Assertions in a running Slicer: ``Slicer --python-script Testing/slicer_app/checks.py [NAME ...]``.
+
+Prints a line with numbers for each check, at the end "N passed, N failed", and ends with 1 where one failed. With names
+only those checks run. The packages of the worker must be installed (press Apply once).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("Testing/slicer_app").resolve()
+sys.path.insert(0, str(HERE))
+
+import check_loading  # noqa: E402
+import check_runs  # noqa: E402
+import check_scene  # noqa: E402
+import check_speed  # noqa: E402
+import common  # noqa: E402
+from session import Session  # noqa: E402
+
+
+def main() -> int:
+    """Run the checks; the number of failures."""
+    modules = (check_loading, check_runs, check_scene, check_speed)
+    checks = [(f"{n}", f) for module in modules for n, f in vars(module).items() if n.startswith("check_")]
+    wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
+    chosen = [(n, f) for n, f in checks if not wanted or any(w in n for w in wanted)]
+    session = Session()
+    failed = 0
+    for name, check in chosen:
+        start = time.perf_counter()
+        session.begin()
+        try:
+            said = check(session)
+            session.end()
+            print(f"ok      {name}: {said} [{time.perf_counter() - start:.1f} s]", flush=True)
+        except Exception:
+            failed += 1
+            print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed", flush=True)
+    return failed
+
+
+try:
+    failures = main()
+except Exception:
+    traceback.print_exc()
+    failures = 1
+# Slicer deletes this name when it loads a module, and wants it when the script ends.
+import sys  # noqa: E402, F811
+
+common.exit_with(1 if failures else 0)
