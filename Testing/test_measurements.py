@@ -1,0 +1,541 @@
+"""Microbleeds, haemorrhages and lung areas from end to end, and the rules by which their tables are made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydantic import ValidationError
+from scipy.spatial.transform import Rotation
+
+import measurement_models as models
+from io_samples import DX_CLASS, write_dicom
+from medseg import Result, Volume, run
+from medseg.errors import InputError, ModelError
+from medseg.explain import explain
+from medseg.grid import Grid
+from medseg.io import read_volume
+from medseg.manifest.schema import Manifest
+from medseg.measure import measure
+from medseg.measure_areas import area_table, split_sides
+from medseg.measure_features import first_order_cells, first_order_columns, shape_cells, shape_columns
+from medseg.measure_location import Parcellation, standard, structure_of
+from medseg.measurements import count_category, further_tables
+from medseg.monitor import Monitor
+from medseg.phantoms import chest_xray, head_ct, write_dicom_series
+from medseg.result import Layer, SegmentClass
+from medseg.write import write_result
+
+ROOT = Path(__file__).resolve().parents[1]
+OBLIQUE = Rotation.from_euler("xyz", [6, -8, 10], degrees=True).as_matrix()
+RED = (1.0, 0.0, 0.0)
+
+
+def records(table) -> list[dict]:
+    return [dict(zip((c.name for c in table.columns), row, strict=True)) for row in table.rows]
+
+
+# -- microbleeds ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def microbleeds(tmp_path_factory):
+    """Package, volume and centre of a head that is scanned obliquely, with axes that grow to L, I and A."""
+    direction = OBLIQUE @ np.array([[1.0, 0, 0], [0, 0, -1.0], [0, -1.0, 0]])
+    volume, centre = models.brain(direction)
+    return models.microbleed_packages(tmp_path_factory.mktemp("models")), volume, centre
+
+
+@pytest.fixture(scope="module")
+def found(microbleeds) -> Result:
+    package, volume, _ = microbleeds
+    return run(package, volume, device="cpu", threads=1)
+
+
+def test_each_microbleed_is_listed_at_its_place_with_its_region(microbleeds, found):
+    """Mask, crop, RAS at 0.5 mm, patches, filter, native grid: one wrong step and a bleed is missing or elsewhere."""
+    _, volume, centre = microbleeds
+    assert found.grid == volume.grid and found.layers[0].labels.shape == volume.array.shape
+    lesions = records(found.tables["lesions"])
+    assert len(lesions) == len(models.LESIONS)
+    for at, (region, location) in models.LESIONS.items():
+        ras = (centre + at) * [-1, -1, 1]
+        nearest = min(
+            lesions, key=lambda r: sum((r[f"centre_{a}_mm"] - v) ** 2 for a, v in zip("ras", ras, strict=True))
+        )
+        np.testing.assert_allclose([nearest[f"centre_{a}_mm"] for a in "ras"], ras, atol=0.6)
+        assert (nearest["region"], nearest["location"]) == (region, location)
+        assert nearest["equivalent_radius_mm"] == pytest.approx(models.RADIUS, abs=0.35)
+        assert nearest["brain_label"] in models.STRUCTURES.values() and 0 < nearest["brain_label_share"] <= 1
+        assert nearest["major_axis_length_mm"] >= nearest["minor_axis_length_mm"] >= nearest["least_axis_length_mm"] > 0
+        assert nearest["minimum"] <= nearest["median"] <= nearest["maximum"]
+
+
+def test_a_dark_spot_in_a_ventricle_or_outside_the_brain_is_no_microbleed(microbleeds, found):
+    _, volume, centre = microbleeds
+    for at in (models.IN_VENTRICLE, models.IN_SCALP):
+        i, j, k = np.rint(volume.grid.to_index(centre + at)).astype(int)
+        assert not found.layers[0].labels[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2].any()
+    (step,) = found.provenance["postprocessing"]
+    assert step["components_removed"] >= 1, "the spot in the ventricle must have been found, then removed"
+
+
+def test_counts_say_which_thresholds_are_reached(found):
+    counts = {(r["grouping"], r["group"]): r for r in records(found.tables["counts"])}
+    total = counts["all", "all"]
+    assert total["lesions"] == 5 and total["category"] == "5-10"
+    assert [total[f"at_least_{n}"] for n in (1, 3, 5, 11)] == [True, True, True, False]
+    assert counts["location", "lobar"]["lesions"] == 3 and counts["location", "deep"]["lesions"] == 2
+    assert counts["region", "subcortical white matter"]["lesions"] == 2
+    assert counts["region", "cerebellum"]["lesions"] == 0 and counts["region", "cerebellum"]["category"] == "0"
+    assert total["volume_mm3"] == pytest.approx(sum(found.tables["lesions"].column("volume_mm3")))
+
+
+def test_the_other_label_list_can_be_chosen_and_is_recorded(microbleeds, found):
+    package, volume, _ = microbleeds
+    other = run(package, volume, device="cpu", threads=1, choices={"brain labels": "command"})
+    assert "brainstem" not in other.tables["lesions"].column("region") and len(other.tables["lesions"].rows) == 4
+    assert "brainstem" in found.tables["lesions"].column("region"), "the brainstem is kept by default"
+    assert found.provenance["parameters"]["choices"] == {"brain labels": "published"}
+    assert other.provenance["parameters"]["choices"] == {"brain labels": "command"}
+
+
+def test_an_unknown_choice_is_refused_with_what_there_is(microbleeds):
+    package, volume, _ = microbleeds
+    with pytest.raises(InputError, match="cannot be 'other'; choose published or command"):
+        run(package, volume, choices={"brain labels": "other"})
+    with pytest.raises(InputError, match="no choice 'labels'; it has: brain labels"):
+        explain(package, volume, choices_of("labels=published"))
+
+
+def choices_of(*texts: str):
+    from medseg import RunOptions
+    from medseg.cli.execute import parse_choices
+
+    return RunOptions(device="cpu", choices=parse_choices(list(texts)))
+
+
+def test_the_command_line_takes_choices_as_name_and_option():
+    assert choices_of("brain labels=command").choices == {"brain labels": "command"}
+    with pytest.raises(InputError, match="not of the form NAME=OPTION"):
+        choices_of("command")
+
+
+# -- location rules ---------------------------------------------------------------------------------------------------
+
+
+def parcellation(values: np.ndarray, names: dict[int, str], grid: Grid, **options) -> Parcellation:
+    classes = tuple(SegmentClass(v, n, RED) for v, n in names.items())
+    result = Result(grid, (Layer(values.astype(np.uint16), classes),))
+    monitor = options.pop("monitor", None) or Monitor()
+    return Parcellation(
+        result, options.pop("onto", grid), labels=options.pop("labels", "freesurfer"),
+        scheme=options.pop("scheme", "bombs"), name="brain", monitor=monitor,
+    )  # fmt: skip
+
+
+ROW = Grid((10, 1, 1), (1, 1, 1), (0, 0, 0), np.eye(3))
+WHOLE = (slice(0, 1), slice(0, 1), slice(0, 10))
+LABELS = {int(n): "any name" for n in ("2", "3", "4", "10", "16", "28", "41", "42", "47")}
+
+
+@pytest.mark.parametrize(
+    ("values", "label", "region", "location"),
+    [
+        ([3] * 6 + [2] * 4, "Left-Cerebral-White-Matter", "subcortical white matter", "lobar"),
+        ([42] * 6 + [2] * 4, "Left-Cerebral-White-Matter", "subcortical white matter", "lobar"),
+        ([3] * 5 + [10] * 3 + [2] * 2, "Left-Cerebral-Cortex", "cortex/grey-white junction", "lobar"),
+        ([3] * 10, "Left-Cerebral-Cortex", "cortex/grey-white junction", "lobar"),
+        ([2] * 6 + [3] * 4, "Left-Cerebral-White-Matter", "subcortical white matter", "lobar"),
+        ([4] * 8 + [10] * 2, "Left-Thalamus", "thalamus", "deep"),
+        ([0] * 9 + [28], "Left-VentralDC", "brainstem", "deep"),
+        ([47] * 10, "Right-Cerebellum-Cortex", "cerebellum", "deep"),
+    ],
+)
+def test_the_largest_overlap_decides_and_white_matter_next_to_cortex_wins(values, label, region, location):
+    """The published rule; ventricles and background never decide."""
+    labels = np.array(values).reshape(ROW.shape)
+    place = parcellation(labels, LABELS, ROW).place(WHOLE, np.ones(ROW.shape, bool))
+    assert (place.label, place.region, place.location) == (label, region, location)
+
+
+def test_a_lesion_on_no_brain_label_has_no_place_and_shares_count_all_its_voxels():
+    labels = np.array([16, 16, 0, 0, 4, 0, 0, 0, 0, 0]).reshape(ROW.shape)
+    brain = parcellation(labels, LABELS, ROW)
+    assert brain.place((slice(0, 1), slice(0, 1), slice(2, 10)), np.ones((1, 1, 8), bool)) is None
+    assert brain.place(WHOLE, np.ones(ROW.shape, bool)).share == pytest.approx(0.2)
+
+
+def test_a_cortex_in_many_regions_weighs_as_one():
+    """Else a lesion in cortex would be called white matter only because the parcellation is finer."""
+    names = {1: "ctx-lh-insula", 2: "ctx-lh-cuneus", 3: "Left-Thalamus-Proper", 4: "Left-Cerebral-White-Matter"}
+    labels = np.array([1, 1, 1, 2, 2, 3, 3, 3, 3, 4]).reshape(ROW.shape)
+    place = parcellation(labels, names, ROW, labels="names").place(WHOLE, np.ones(ROW.shape, bool))
+    assert (place.label, place.region, place.share) == ("ctx-lh-insula", "cortex/grey-white junction", 0.5)
+
+
+def test_a_parcellation_on_another_grid_is_met_by_position():
+    coarse = Grid((5, 1, 1), (2, 1, 1), (0.5, 0, 0), np.eye(3))
+    labels = np.array([2, 2, 10, 10, 10]).reshape(coarse.shape)
+    brain = parcellation(labels, LABELS, coarse, onto=ROW)
+    first, last = (np.arange(10) < 4).reshape(ROW.shape), (np.arange(10) >= 4).reshape(ROW.shape)
+    assert brain.place(WHOLE, first).region == "subcortical white matter"
+    assert brain.place(WHOLE, last).region == "thalamus"
+
+
+def test_infratentorial_can_be_kept_apart_from_deep():
+    labels = np.full(ROW.shape, 16)
+    place = parcellation(labels, LABELS, ROW, scheme="bombs-infratentorial").place(WHOLE, np.ones(ROW.shape, bool))
+    assert (place.region, place.location) == ("brainstem", "infratentorial")
+
+
+def test_every_published_label_and_every_meshnet_class_has_its_structure():
+    """A name that is not recognised would silently lose the lesions in it."""
+    published = [2, 3, 7, 8, *range(10, 14), 16, 17, 18, 26, 28, 41, 42, 46, 47, *range(49, 55), 58, 60]
+    names, regions = standard("freesurfer")["labels"], standard("bombs")["regions"]
+    assert all(structure_of(names[str(n)])[1] in regions for n in published)
+    assert all(structure_of(names[str(n)])[1] == "cerebrospinal fluid" for n in (4, 5, 14, 15, 24, 43, 44))
+    assert structure_of(names["2"])[0] == "left" and structure_of(names["41"])[0] == "right"
+    known = set(standard("brain_structures")["structures"])
+    assert set(regions) == known - {"cerebrospinal fluid"}
+    meshnet = json.loads((ROOT / "Testing/real_models/meshnet-subcortical-18.json").read_text(encoding="utf-8"))
+    assert all(structure_of(c["name"]) for c in meshnet["classes"])
+    for recipe in ("meshnet-50", "meshnet-104"):
+        path = ROOT / f"MedSegExtension/Resources/Models/recipes/{recipe}.json"
+        classes = json.loads(path.read_text(encoding="utf-8"))["manifest"]["classes"]
+        assert [c["name"] for c in classes if structure_of(c["name"]) is None] == []
+
+
+def test_unknown_labels_are_told_and_a_model_without_brain_structures_is_refused():
+    monitor = Monitor()
+    parcellation(np.full(ROW.shape, 2), {2: "Thalamus", 9: "Tumour"}, ROW, labels="names", monitor=monitor)
+    assert any("1 labels are not known as brain structures" in w and "Tumour" in w for w in monitor.warnings)
+    with pytest.raises(ModelError, match="No class of the model 'brain' is a brain structure"):
+        parcellation(np.ones(ROW.shape), {1: "Liver"}, ROW, labels="names")
+
+
+# -- features ---------------------------------------------------------------------------------------------------------
+
+
+def test_features_of_a_box_equal_numbers_by_hand():
+    grid = Grid((8, 8, 8), (1.0, 2.0, 3.0), (0, 0, 0), OBLIQUE)
+    box, mask = (slice(2, 4), slice(1, 4), slice(1, 5)), np.ones((2, 3, 4), bool)  # 4 x 3 x 2 voxels along i, j, k
+    cells = dict(zip((c.name for c in shape_columns()), shape_cells(box, mask, grid), strict=True))
+    # Principal variances of a row of n points at distance d: d^2 (n^2 - 1) / 12.
+    i, j, k = 1 * 15 / 12, 4 * 8 / 12, 9 * 3 / 12
+    major, minor, least = sorted((4 * np.sqrt(v) for v in (i, j, k)), reverse=True)
+    assert cells["major_axis_length_mm"] == pytest.approx(major)
+    assert cells["minor_axis_length_mm"] == pytest.approx(minor)
+    assert cells["least_axis_length_mm"] == pytest.approx(least)
+    # In the plane of i and j the farthest surface points are half a voxel beyond the outer centres of one axis.
+    assert cells["maximum_2d_diameter_slice_mm"] == pytest.approx(max(np.hypot(4, 4), np.hypot(3, 6)))
+    assert cells["maximum_2d_diameter_column_mm"] == pytest.approx(max(np.hypot(4, 3), np.hypot(3, 6)))
+    assert cells["maximum_2d_diameter_row_mm"] == pytest.approx(max(np.hypot(6, 3), np.hypot(4, 6)))
+    assert cells["surface_area_mm2"] is None, "too few voxels for a surface"
+
+
+def test_first_order_features_equal_numbers_by_hand():
+    values = np.array([0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100], np.int16)
+    names = [c.name for c in first_order_columns("HU", 25)]
+    cells = dict(zip(names, first_order_cells(values, 25.0, 0.5), strict=True))
+    expected = {
+        "minimum": 0, "percentile_10": 10, "median": 50, "percentile_90": 90, "maximum": 100, "range": 100,
+        "interquartile_range": 50, "mean_absolute_deviation": 300 / 11, "robust_mean_absolute_deviation": 200 / 9,
+        "variance": 1000, "skewness": 0, "kurtosis": 1.78, "energy": 38500, "total_energy": 19250,
+        "root_mean_squared": np.sqrt(3500), "uniformity": (9 + 4 + 9 + 4 + 1) / 121,
+        "entropy": -sum(n / 11 * np.log2(n / 11) for n in (3, 2, 3, 2, 1)),
+    }  # fmt: skip
+    assert names == list(cells) and set(cells) == set(expected)
+    for name, value in expected.items():
+        assert cells[name] == pytest.approx(value), name
+    flat = dict(zip(names, first_order_cells(np.array([7]), 25.0, 1.0), strict=True))
+    assert flat["skewness"] == flat["kurtosis"] == flat["entropy"] == 0 and flat["uniformity"] == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "category"), [(0, "0"), (1, "1-2"), (2, "1-2"), (3, "3-4"), (10, "5-10"), (11, ">=11")]
+)
+def test_categories_lie_between_the_thresholds(count, category):
+    assert count_category(count, [1, 3, 5, 11]) == category
+
+
+def test_a_scan_without_lesions_is_counted_as_zero():
+    """An absent row would read as 'not looked at'."""
+    manifest = lesion_manifest(
+        [{"kind": "lesion_location", "of": "s"}, {"kind": "lesion_features"}, {"kind": "lesion_counts"}]
+    )
+    layers = (Layer(np.zeros(ROW.shape, np.uint8), (SegmentClass(1, "bleed", RED, lesion=True),)),)
+    result = Result(ROW, layers, tables=measure(layers, np.zeros(ROW.shape), ROW, connectivity=6))
+    brain = Result(ROW, (Layer(np.ones(ROW.shape, np.uint8), (SegmentClass(1, "Thalamus", RED),)),))
+    tables = further_tables(manifest, result, Volume(np.zeros(ROW.shape), ROW, "MR"), {"s": brain}, Monitor())
+    counts = records(tables["counts"])
+    assert [r["lesions"] for r in counts if r["grouping"] == "all"] == [0]
+    assert not any(r["at_least_1"] for r in counts) and tables["lesions"].rows == ()
+    assert {"region", "entropy", "surface_area_mm2"} <= {c.name for c in tables["lesions"].columns}
+
+
+def lesion_manifest(measurements: list[dict], **changes) -> Manifest:
+    return Manifest.model_validate(
+        {
+            "medseg_manifest": 1, "id": "x", "version": "1", "title": "X", "task": "segmentation", "license": "MIT",
+            "weights": {"file": "m.onnx"}, "channels": [{"name": "MR"}], "inputs": [{"name": "x", "layout": "NCDHW"}],
+            "requires": [{"name": "s", "model": "m"}], "inference": {"mode": "whole"},
+            "output": {"tensor": "y", "layout": "NCDHW", "activation": "softmax"},
+            "classes": [{"value": 1, "name": "bleed", "lesion": True}], "measurements": measurements, **changes,
+        }
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("measurement", "changes", "sentence"),
+    [
+        ({"kind": "lesion_location", "of": "t"}, {}, "'t' is not the name of a required model"),
+        ({"kind": "lesion_counts"}, {"classes": [{"value": 1, "name": "a"}]}, "needs a class with lesion: true"),
+        ({"kind": "lesion_counts", "thresholds": [3, 1]}, {}, "each greater than the one before"),
+        ({"kind": "area_ratio", "segments": ["lung"]}, {}, "'lung' is not the name of a class"),
+        ({"kind": "rsna_long_csv"}, {}, "needs a classification of slices"),
+        ({"kind": "lesion_colour"}, {}, "lesion_colour"),
+        (
+            {"kind": "lesion_counts"},
+            {"postprocessing": [{"step": "keep_by_location", "of": "s", "labels": "brain"}]},
+            "'brain' is not the name of a choice",
+        ),
+        (
+            {"kind": "lesion_counts"},
+            {"choices": {"a": {"default": "x", "options": {"y": [1]}}}},
+            "not one of the options",
+        ),
+    ],
+)
+def test_a_manifest_that_cannot_be_measured_is_refused_by_field(measurement, changes, sentence):
+    with pytest.raises(ValidationError, match=sentence):
+        lesion_manifest([measurement], **changes)
+
+
+# -- haemorrhage ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def haemorrhage(tmp_path_factory) -> Path:
+    return models.haemorrhage_package(tmp_path_factory.mktemp("models") / "ich")
+
+
+@pytest.fixture
+def series(tmp_path) -> Path:
+    """A head CT of eight slices as a wrapped 12-bit DICOM series whose UIDs and file names have no order."""
+    phantom = head_ct(3, bleeds=["intraparenchymal"], size=(64, 64, 8), spacing=(3.6, 3.6, 16.0))
+    names = np.random.default_rng(0).permutation(90)[:8] + 10
+    for path, name in zip(write_dicom_series(phantom, tmp_path / "ct", wrapped_12_bit=True), names, strict=True):
+        image = pydicom.dcmread(path)
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.8.498.7.{name}"
+        path.unlink()
+        image.save_as(path.with_name(f"{name}.dcm"))
+    return tmp_path / "ct"
+
+
+def uids_by_height(folder: Path) -> list[str]:
+    images = [pydicom.dcmread(p, stop_before_pixels=True) for p in folder.iterdir()]
+    return [str(i.SOPInstanceUID) for i in sorted(images, key=lambda i: i.ImagePositionPatient[2])]
+
+
+def test_a_ct_series_gives_slices_scores_and_the_challenge_rows(haemorrhage, series, tmp_path):
+    """An ID that belongs to another slice would be scored against another slice's truth."""
+    volume = read_volume(series)
+    result = run(haemorrhage, volume, device="cpu", threads=1)
+    folder = write_result(result, tmp_path / "out", volume=volume, sinks=())
+    rows = list(csv.reader((folder / "rsna.csv").open(encoding="utf-8")))
+    slices = list(csv.DictReader((folder / "slices.csv").open(encoding="utf-8")))
+    order = ["any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"]
+    assert rows[0] == ["ID", "Label"] and len(rows) == 1 + 8 * 6
+    expected = uids_by_height(series)
+    assert [s["sop_instance_uid"] for s in slices] == expected
+    wanted = [
+        [f"ID_{uid.rsplit('.', 1)[1]}_{name}", slices[n][name]] for n, uid in enumerate(expected) for name in order
+    ]
+    assert rows[1:] == wanted
+    assert len({s["any"] for s in slices}) == 8, "the slices must differ, or their order is not tested"
+    for row in csv.DictReader((folder / "scores.csv").open(encoding="utf-8")):
+        column = [float(s[row["class"]]) for s in slices]
+        assert float(row["maximum"]) == max(column) and int(row["slice"]) == int(np.argmax(column)) + 1
+    assert "Phantom^Synthetic" not in (folder / "rsna.csv").read_text() + (folder / "result.json").read_text()
+
+
+def test_the_scores_of_the_slices_can_be_plotted(haemorrhage, series):
+    """The identifier column must not become a curve, nor hide the six that are."""
+    slicer = pytest.importorskip("slicer")
+    from medseg_mrml.focus import score_columns
+    from medseg_mrml.tables import plot_table, table_to_node
+
+    table = run(haemorrhage, series, device="cpu", threads=1).tables["slices"]
+    columns = score_columns(table)
+    assert len(columns) == 6
+    scene = slicer.vtkMRMLScene()
+    node = table_to_node(table, scene)
+    chart = plot_table(node, scene, x="slice", columns=columns)
+    assert chart.GetNumberOfPlotSeriesNodes() == 6
+
+
+def test_a_series_with_a_missing_slice_keeps_the_images_of_its_scores(haemorrhage, series):
+    gone = sorted(series.iterdir(), key=lambda p: pydicom.dcmread(p).ImagePositionPatient[2])[3]
+    gone.unlink()
+    result = run(haemorrhage, series, device="cpu", threads=1)
+    assert result.tables["slices"].column("sop_instance_uid") == uids_by_height(series)
+    assert len(result.tables["rsna"].rows) == 7 * 6
+
+
+def test_without_image_identifiers_slices_are_numbered_and_told(haemorrhage):
+    volume = head_ct(3, bleeds=[], size=(64, 64, 4), spacing=(3.6, 3.6, 30.0)).volume
+    result = run(haemorrhage, volume, device="cpu", threads=1)
+    assert result.tables["rsna"].column("ID")[:7:6] == ["ID_1_any", "ID_2_any"]
+    assert any("called by slice number" in w for w in result.warnings)
+
+
+def test_images_whose_identifiers_end_alike_keep_the_whole_identifier(haemorrhage, series):
+    for n, path in enumerate(sorted(series.iterdir())):
+        image = pydicom.dcmread(path)
+        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{n + 1}.1"
+        image.save_as(path)
+    names = run(haemorrhage, series, device="cpu", threads=1).tables["rsna"].column("ID")
+    assert len(set(names)) == len(names) and names[0].startswith("ID_1.2.3.")
+
+
+# -- films ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lungs(tmp_path_factory) -> Path:
+    return models.lungs_package(tmp_path_factory.mktemp("models") / "lungs")
+
+
+@pytest.fixture(scope="module")
+def film():
+    """Dark lungs on a bright film of 300 x 300 pixels, and the pixels of the patient's right and left lung."""
+    labels = chest_xray(2, size=300).labels[0]
+    pixels = np.where(labels > 0, 30, 200).astype(np.uint8)
+    return pixels, int((labels == 1).sum()), int((labels == 2).sum())
+
+
+def dx(path: Path, pixels: np.ndarray, **tags) -> Path:
+    placeless = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "WindowCenter": 128, "WindowWidth": 256}
+    standard = {"SOPClassUID": DX_CLASS, "Modality": "DX", "PatientOrientation": ["L", "F"], **placeless}
+    return write_dicom(path, pixels, **{**standard, **tags})
+
+
+def test_lung_areas_and_their_ratio_on_the_film_s_own_pixels(lungs, film, tmp_path):
+    pixels, right, left = film
+    result = run(lungs, dx(tmp_path / "film.dcm", pixels, PixelSpacing=[0.5, 0.4]), device="cpu", threads=1)
+    (areas,) = records(result.tables["areas"])
+    assert areas["right_pixels"] == pytest.approx(right, rel=0.02) and areas["left_pixels"] == pytest.approx(
+        left, rel=0.02
+    )
+    assert areas["pixels"] == areas["right_pixels"] + areas["left_pixels"]
+    assert areas["area_cm2"] == pytest.approx(areas["pixels"] * 0.2 / 100)
+    assert areas["left_area_cm2"] == pytest.approx(areas["left_pixels"] * 0.2 / 100)
+    assert areas["left_right_ratio"] == pytest.approx(left / right, rel=0.03) and areas["note"] == ""
+
+
+def test_a_film_seen_from_behind_has_left_on_the_image_s_left(lungs, film, tmp_path):
+    """Sides by image columns alone would exchange the lungs of such a film."""
+    pixels, right, left = film
+    path = dx(tmp_path / "film.dcm", pixels[:, ::-1], PatientOrientation=["R", "F"])
+    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
+    assert areas["right_pixels"] == pytest.approx(right, rel=0.02) and areas["left_pixels"] == pytest.approx(
+        left, rel=0.02
+    )
+
+
+def test_without_spacing_areas_are_pixels_and_a_note_says_so(lungs, film, tmp_path):
+    pixels, right, left = film
+    sitk.WriteImage(sitk.GetImageFromArray(pixels), str(tmp_path / "film.png"))
+    result = run(lungs, tmp_path / "film.png", device="cpu", threads=1)
+    (areas,) = records(result.tables["areas"])
+    assert areas["area_cm2"] is None and areas["left_area_cm2"] is None and areas["left_right_ratio"] is not None
+    assert areas["pixels"] == pytest.approx(right + left, rel=0.02)
+    assert "spacing is not known" in areas["note"] and any("spacing is not known" in w for w in result.warnings)
+
+
+def test_a_spacing_at_the_detector_is_noted(lungs, film, tmp_path):
+    path = dx(tmp_path / "film.dcm", film[0], PixelSpacing=None, ImagerPixelSpacing=[0.2, 0.2])
+    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
+    assert "at the detector" in areas["note"] and areas["area_cm2"] > 0
+
+
+def test_sides_of_a_lateral_film_are_not_made_up(lungs, film, tmp_path):
+    path = dx(tmp_path / "film.dcm", film[0], PatientOrientation=["A", "F"])
+    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
+    assert areas["right_pixels"] is None and areas["left_right_ratio"] is None and "not frontal" in areas["note"]
+    assert areas["area_cm2"] > 0
+
+
+def two_lungs() -> np.ndarray:
+    mask = np.zeros((60, 100), bool)
+    mask[10:50, 10:40] = True
+    mask[10:50, 58:82] = True
+    return mask
+
+
+def test_lungs_are_told_apart_by_component():
+    sides = split_sides(two_lungs())
+    assert (sides.low, sides.high, sides.note) == (1200, 960, "")
+
+
+def test_fragments_go_to_the_nearer_lung_and_a_piece_below_is_not_the_other_lung():
+    mask = two_lungs()
+    mask[52:58, 12:38] = True
+    mask[5:7, 60:64] = True
+    sides = split_sides(mask)
+    assert (sides.low, sides.high) == (1200 + 156, 960 + 8)
+
+
+def test_lungs_that_touch_are_split_where_they_are_narrowest():
+    mask = two_lungs()
+    mask[20:24, 40:47] = True
+    mask[20:22, 47:50] = True
+    mask[20:24, 50:58] = True
+    sides = split_sides(mask)
+    assert "touch" in sides.note
+    assert sides.low + sides.high == mask.sum()
+    assert abs(sides.low - (1200 + 28)) <= 6 and abs(sides.high - (960 + 32)) <= 6
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_one_lung_is_not_cut_in_two(other):
+    mask = two_lungs()
+    mask[:, slice(None, 50) if other else slice(50, None)] = False
+    sides = split_sides(mask)
+    assert {sides.low, sides.high} == {0, int(mask.sum())} and "only one lung" in sides.note
+    assert (sides.high > 0) == other
+
+
+def test_an_empty_mask_and_a_volume_are_told():
+    grid = Grid((100, 60, 1), (1, 1, 1), (0, 0, 0), np.eye(3))
+    monitor = Monitor()
+    volume = Volume(np.zeros(grid.shape, np.uint8), grid, "DX", "film")
+    (row,) = records(area_table("lungs", np.zeros(grid.shape, bool), volume, monitor))
+    assert row["pixels"] == 0 and row["left_right_ratio"] is None and row["note"] == "the segment is empty"
+    deep = Grid((4, 4, 4), (1, 1, 1), (0, 0, 0), np.eye(3))
+    table = area_table("lungs", np.ones(deep.shape, bool), Volume(np.zeros(deep.shape), deep, "CT", "chest"), monitor)
+    assert table.rows == () and any("not a film" in w for w in monitor.warnings)
+
+
+def test_a_film_whose_columns_run_down_the_patient_has_its_sides_too():
+    """Some devices store films turned by 90 degrees."""
+    mask = two_lungs().T[None]
+    grid = Grid((60, 100, 1), (0.5, 0.5, 1), (0, 0, 0), np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]))
+    assert grid.orientation[1] == "L"
+    (row,) = records(area_table("lungs", mask, Volume(np.zeros(grid.shape, np.uint8), grid, "DX", "film"), Monitor()))
+    assert (row["right_pixels"], row["left_pixels"]) == (1200, 960)
+
+
+def test_packages_do_not_need_the_folder_they_were_made_in(lungs, film, tmp_path):
+    """What is measured is data of the package: a copy measures the same."""
+    copy = shutil.copytree(lungs, tmp_path / "copied")
+    path = dx(tmp_path / "film.dcm", film[0])
+    one, other = (run(m, path, device="cpu", threads=1).tables["areas"] for m in (lungs, copy))
+    assert one.to_csv() == other.to_csv()
