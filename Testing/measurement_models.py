@@ -159,6 +159,13 @@ def microbleed_packages(folder: Path, **changes: Any) -> Path:
     )  # fmt: skip
 
 
+def threshold_package(folder: Path, above: float, **manifest: Any) -> Path:
+    """Voxels above a value are lesions."""
+    node, more = linear("x", [0, 1], [0, -above])
+    lesion = [{"value": 1, "name": "lesion", "lesion": True}]
+    return _volumes(folder, [node], more, 2, **{"inference": {"mode": "whole"}, "classes": lesion, **manifest})
+
+
 def haemorrhage_package(folder: Path) -> Path:
     """Six scores a slice from the mean of three CT windows, as the published models have them."""
     nodes = [

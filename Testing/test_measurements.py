@@ -12,9 +12,12 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydantic import ValidationError
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
+from typer.testing import CliRunner
 
 import measurement_models as models
+import medseg.cli
 from io_samples import DX_CLASS, write_dicom
 from medseg import Result, Volume, run
 from medseg.errors import InputError, ModelError
@@ -121,7 +124,14 @@ def choices_of(*texts: str):
     return RunOptions(device="cpu", choices=parse_choices(list(texts)))
 
 
-def test_the_command_line_takes_choices_as_name_and_option():
+@pytest.mark.parametrize("command", ["run", "explain"])
+def test_the_command_line_takes_choices_as_name_and_option(microbleeds, tmp_path, command):
+    package, volume, _ = microbleeds
+    sitk.WriteImage(sitk.GetImageFromArray(volume.array), str(tmp_path / "swi.nrrd"))
+    output = ["-o", str(tmp_path / "out")] if command == "run" else []
+    arguments = [command, str(package), str(tmp_path / "swi.nrrd"), *output, "--choose", "brain labels=other"]
+    done = CliRunner().invoke(medseg.cli.app, arguments)
+    assert done.exit_code == 2 and "choose published or command" in done.stderr
     assert choices_of("brain labels=command").choices == {"brain labels": "command"}
     with pytest.raises(InputError, match="not of the form NAME=OPTION"):
         choices_of("command")
@@ -220,6 +230,32 @@ def test_unknown_labels_are_told_and_a_model_without_brain_structures_is_refused
         parcellation(np.ones(ROW.shape), {1: "Liver"}, ROW, labels="names")
 
 
+@pytest.mark.shared_data
+def test_a_real_meshnet_parcellation_locates_lesions(shared):
+    """Deep inside a structure of a real brain a lesion must be in that structure's region, whatever the grid."""
+    volume = read_volume(shared / "models/meshnet-subcortical-18/onnx_labels_raw.nii.gz")
+    labels = volume.array.astype(np.uint8)
+    classes = json.loads((ROOT / "Testing/real_models/meshnet-subcortical-18.json").read_text(encoding="utf-8"))[
+        "classes"
+    ]
+    names = {c["value"]: c["name"] for c in classes}
+    coarse = volume.grid.reoriented("RAS").with_spacing((2.0, 2.0, 3.0))
+    brain = parcellation(labels, names, volume.grid, onto=coarse, labels="names")
+    regions = {"Thalamus": "thalamus", "Putamen": "basal ganglia", "Brain Stem": "brainstem"}
+    regions |= {"Cerebellum Cortex": "cerebellum", "Cerebral White Matter": "subcortical white matter"}
+    k, j, i = np.indices(coarse.shape)
+    positions = coarse.to_physical(np.stack([i, j, k], -1))
+    boxes = ndimage.find_objects(labels)
+    for name, region in regions.items():
+        value = next(v for v, n in names.items() if n == name)
+        inside = labels[boxes[value - 1]][::2, ::2, ::2] == value
+        deepest = 2 * np.array(np.unravel_index(np.argmax(ndimage.distance_transform_edt(inside)), inside.shape))
+        deepest += [b.start for b in boxes[value - 1]]
+        ball = np.linalg.norm(positions - volume.grid.to_physical(deepest[::-1]), axis=-1) < 3.2
+        place = brain.place((slice(None), slice(None), slice(None)), ball)
+        assert (place.label, place.region) == (name, region) and place.share > 0.5
+
+
 # -- features ---------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +314,17 @@ def test_a_scan_without_lesions_is_counted_as_zero():
     assert [r["lesions"] for r in counts if r["grouping"] == "all"] == [0]
     assert not any(r["at_least_1"] for r in counts) and tables["lesions"].rows == ()
     assert {"region", "entropy", "surface_area_mm2"} <= {c.name for c in tables["lesions"].columns}
+
+
+@pytest.mark.parametrize(("connectivity", "count"), [(6, 2), (26, 1)])
+def test_what_is_one_lesion_is_the_manifest_s_to_say(tmp_path, connectivity, count):
+    image = np.zeros((6, 6, 6), np.float32)
+    image[2, 2, 2] = image[3, 3, 3] = 100
+    volume = Volume(image, Grid((6, 6, 6), (1, 1, 1), (0, 0, 0), np.eye(3)), "MR")
+    changes = {"postprocessing": [], "preprocessing": [], "requires": [], "lesion_connectivity": connectivity}
+    package = models.threshold_package(tmp_path / "threshold", 50, measurements=[{"kind": "lesion_counts"}], **changes)
+    tables = run(package, volume, device="cpu", threads=1).tables
+    assert len(tables["lesions"].rows) == tables["counts"].column("lesions")[0] == count
 
 
 def lesion_manifest(measurements: list[dict], **changes) -> Manifest:
