@@ -38,12 +38,14 @@ class Outcome:
                 scene.RemoveNode(self.applied.node)
             else:
                 restore(self.applied.node, self.applied.before)
-        series = [] if self.chart is None else [
-            self.chart.GetNthPlotSeriesNode(n) for n in range(self.chart.GetNumberOfPlotSeriesNodes())
-        ]  # fmt: skip
-        for node in [*series, self.chart, *self.tables, *self.probabilities]:
+        for node in [*series_of(self.chart), self.chart, *self.tables, *self.probabilities]:
             if node is not None and node.GetScene() is scene:
                 scene.RemoveNode(node)
+
+
+def series_of(chart: Any) -> list[Any]:
+    """The series nodes of a plot chart node; none of None."""
+    return [] if chart is None else [chart.GetNthPlotSeriesNode(n) for n in range(chart.GetNumberOfPlotSeriesNodes())]
 
 
 def apply(

@@ -98,6 +98,8 @@ class RunSection:
 
     def warn(self, sentence: str) -> None:
         """The run fell back on something or met what it did not expect: told now, and when it ends."""
+        if sentence in self._warnings:
+            return
         self._warnings.append(sentence)
         self.log(_("Warning: {sentence}").format(sentence=sentence))
 
@@ -113,7 +115,8 @@ class RunSection:
         """The run ended: ``sentence`` and its warnings stay under the bar."""
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = 100 if done else 0
-        self._ui.progressLabel.text = "\n".join([sentence, *(_("Warning: {w}").format(w=w) for w in self._warnings)])
+        warnings = [_("Warning: {w}").format(w=w) for w in self._warnings] if done else []
+        self._ui.progressLabel.text = "\n".join([sentence, *warnings])
         self._warnings = []
         self.log(sentence)
 

@@ -168,12 +168,14 @@ class Runs:
         warn = self._view.run_warning
         done = job.outcome
         output = done.applied.node if done is not None and done.applied is not None else self._output(job)
+        if done is not None:
+            # The tables of the frames before are part of the longer ones that come now.
+            for node in [*outcome.series_of(done.chart), done.chart, *done.tables]:
+                if node is not None:
+                    self._scene.RemoveNode(node)
         new = outcome.apply(result, self._scene, volume, job.card, output, warn)
         if done is not None:
-            # The first frame knows what was there before the run; its tables are replaced by the longer ones.
-            for table in [done.chart, *done.tables]:
-                if table is not None:
-                    self._scene.RemoveNode(table)
+            # The first frame knows what was there before the run.
             if new.applied is not None and done.applied is not None:
                 new.applied = replace(new.applied, before=done.applied.before)
             new.probabilities = [*done.probabilities, *new.probabilities]

@@ -151,6 +151,7 @@ class WindowingSection:
         entry = self._current()
         editable = entry is not None and entry.window is not None and self._ui.overrideCheckBox.enabled
         self._ui.overrideWidget.enabled = editable and self._ui.overrideCheckBox.checked
+        self._ui.overrideWidget.setVisible(entry is not None and entry.level is not None)
         self._updating = True
         if entry is not None and entry.level is not None and entry.width is not None:
             self._ui.levelSpinBox.value = entry.level
