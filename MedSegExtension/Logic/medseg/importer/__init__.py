@@ -10,7 +10,18 @@ pickles are refused. TensorFlow and PyTorch run in an interpreter of their own (
 from __future__ import annotations
 
 from .converted import ImportOptions
-from .importing import import_model
+from .importing import import_model, import_with_manifest
+from .propose import Proposal, Question, propose
 from .recipe import Recipe, find_recipe, recipes
 
-__all__ = ["ImportOptions", "Recipe", "find_recipe", "import_model", "recipes"]
+__all__ = [
+    "ImportOptions",
+    "Proposal",
+    "Question",
+    "Recipe",
+    "find_recipe",
+    "import_model",
+    "import_with_manifest",
+    "propose",
+    "recipes",
+]

@@ -177,7 +177,9 @@ def last_line(text: str) -> str:
     return (lines[-1] if lines else "it said nothing")[:300]
 
 
-def run_script(python: Path, script: str, request: dict[str, Any], folder: Path, monitor: Monitor, failure: str) -> dict[str, Any]:
+def run_script(
+    python: Path, script: str, request: dict[str, Any], folder: Path, monitor: Monitor, failure: str
+) -> dict[str, Any]:
     """Run ``script`` (in this folder) with ``request`` as JSON file in ``folder``; its answer, JSON too."""
     asked, answered = folder / "request.json", folder / "answer.json"
     asked.write_text(json.dumps(request), encoding="utf-8")

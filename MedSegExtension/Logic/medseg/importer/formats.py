@@ -41,8 +41,8 @@ def detect_kind(path: Path) -> Kind:
     if path.suffix.lower() == ".onnx":
         return "onnx"
     raise ModelError(
-        f"{path.name} is of no kind that can be imported: .onnx, Keras .h5 or .keras, TensorFlow.js model.json, PyTorch "
-        "ExportedProgram .pt2, an nnU-Net v2 result folder or a MONAI bundle."
+        f"{path.name} is of no kind that can be imported: .onnx, Keras .h5 or .keras, TensorFlow.js model.json, "
+        "PyTorch ExportedProgram .pt2, an nnU-Net v2 result folder or a MONAI bundle."
     )
 
 
@@ -62,7 +62,9 @@ def _zip_kind(path: Path) -> Kind:
     plain = {n.split("/")[-1] for n in names}
     if "model.weights.h5" in names and "config.json" in names:
         return "keras"
-    if "archive_format" in plain or any(n.endswith(("models/model.json", "serialized_exported_program.json")) for n in names):
+    if "archive_format" in plain or any(
+        n.endswith(("models/model.json", "serialized_exported_program.json")) for n in names
+    ):
         return "torch"
     if {"data.pkl", "constants.pkl"} <= plain and any("/code/" in n for n in names):
         return "torch"  # TorchScript; see torch_convert.py for what loading it does

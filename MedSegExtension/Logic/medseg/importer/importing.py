@@ -63,21 +63,48 @@ def import_model(
         return write_package(target, raw, converted, _origin(path, kind, known, options), monitor)
 
 
+def import_with_manifest(
+    file: str | Path,
+    manifest: dict[str, Any],
+    output: str | Path,
+    *,
+    monitor: Monitor | None = None,
+    options: ImportOptions | None = None,
+) -> Path:
+    """Package the ONNX ``file`` with a ``manifest`` of the user's own (see `medseg.importer.propose`)."""
+    path, target = Path(file).expanduser(), Path(output).expanduser()
+    monitor, options = monitor or Monitor(), options or ImportOptions()
+    if target.exists() and not options.overwrite:
+        raise InputError(f"{target} is already there; choose another name or overwrite it.")
+    kind = detect_kind(path)
+    if kind != "onnx":
+        raise InputError(f"{path.name} is a {_WORDS[kind]}; without a recipe only ONNX files can be packaged.")
+    converted = _read_whole(path)
+    if not onnx_tidy.open_batch(converted.model):
+        converted.notes.append("The network takes one image at a time: its batch is fixed and could not be opened.")
+    tell(monitor, converted.notes)
+    raw = json.loads(json.dumps(manifest)) | ({"id": options.id} if options.id else {})
+    with monitor.stage("write"):
+        return write_package(target, raw, converted, _origin(path, kind, None, options), monitor)
+
+
 def _converted(
     path: Path, kind: Kind, recipe: Recipe | None, options: ImportOptions, monitor: Monitor
 ) -> tuple[dict[str, Any], Converted]:
     if kind in ("nnunet", "monai"):
-        from .bundles import convert_monai, convert_nnunet
+        from .monai import convert_monai
+        from .nnunet import convert_nnunet
 
-        raw, converted = (convert_nnunet if kind == "nnunet" else convert_monai)(path, options, monitor)
-        return raw, converted
+        return (convert_nnunet if kind == "nnunet" else convert_monai)(path, options, monitor)
     if recipe is None:
         raise InputError(
             f"{path.name} does not say what it expects and gives; name a recipe, or let MedSeg propose a manifest."
         )
     if kind not in recipe.accepts:
         raise InputError(
-            f"{path.name} is a {_WORDS[kind]}, but {recipe.title} comes as {' or '.join(_WORDS[k] for k in recipe.accepts)}."
+            f"{path.name} is a {_WORDS[kind]}, but {recipe.title} comes as "
+            + " or ".join(_WORDS[k] for k in recipe.accepts)
+            + "."
         )
     raw = recipe.template(options.choices)
     converted = _CONVERTERS[kind](path, recipe, raw, options, monitor)
@@ -91,7 +118,9 @@ def finish(raw: dict[str, Any], converted: Converted, recipe: Recipe) -> None:
     inputs, outputs = onnx_tidy.real_inputs(model), list(model.graph.output)
     wanted = [t["name"] for t in raw["inputs"]]
     if len(inputs) != len(wanted):
-        raise ModelError(f"The network has {len(inputs)} inputs, but {recipe.title} has {len(wanted)}; it is another model.")
+        raise ModelError(
+            f"The network has {len(inputs)} inputs, but {recipe.title} has {len(wanted)}; it is another model."
+        )
     named = {o.name: o for o in outputs}
     result = named.get(raw["output"]["tensor"]) or (outputs[0] if len(outputs) == 1 else None)
     if result is None:
@@ -108,8 +137,8 @@ def finish(raw: dict[str, Any], converted: Converted, recipe: Recipe) -> None:
         _labels(raw, model, recipe)
     if recipe.parameters is not None and converted.parameters not in (None, recipe.parameters):
         converted.notes.append(
-            f"The file has {converted.parameters:,} parameters, the published {recipe.title} {recipe.parameters:,}: it is "
-            "a variant, and the published figures may not hold."
+            f"The file has {converted.parameters:,} parameters, the published {recipe.title} {recipe.parameters:,}: it "
+            "is a variant, and the published figures may not hold."
         )
 
 
@@ -143,19 +172,37 @@ def _layouts(raw: dict[str, Any], model: onnx.ModelProto) -> list[str]:
         here, there = (last, first) if layout.endswith("C") else (first, last)
         if here != wanted and there == wanted:
             part["layout"] = turned
-            notes.append(f"The tensor {name!r} is {turned}, where the authors' own files are {layout}; the manifest says so.")
+            notes.append(
+                f"The tensor {name!r} is {turned}, where the authors' own files are {layout}; the manifest says so."
+            )
     return notes
 
 
 # -- converters ---------------------------------------------------------------------------------------------
 
 
-def _from_onnx(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportOptions, monitor: Monitor) -> Converted:
+def _read_whole(path: Path) -> Converted:
+    """A safe ONNX file with its external data inside."""
     model = read_onnx(path)
-    files = check_safe(model, path, path.parent)
-    if files:
+    if check_safe(model, path, path.parent):
         model = onnx.load(str(path))
     return Converted(model, facts={"framework": "ONNX"})
+
+
+def _from_onnx(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportOptions, monitor: Monitor) -> Converted:
+    converted = _read_whole(path)
+    backbone = recipe.keras.backbone
+    inputs = onnx_tidy.real_inputs(converted.model)
+    if backbone is not None and len(inputs) == 1 and len(onnx_tidy.sizes(inputs[0]) or ()) == 2:
+        if options.backbone is None:
+            raise InputError(
+                f"{path.name} is the second stage alone (it takes {backbone.features} features); give the ONNX file of "
+                f"the {backbone.application} backbone too."
+            )
+        from .from_keras import join_stages
+
+        converted.model = join_stages(_read_whole(options.backbone).model, converted.model)
+    return converted
 
 
 def _from_tfjs(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportOptions, monitor: Monitor) -> Converted:
@@ -173,19 +220,24 @@ def _from_tfjs(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportO
 
 
 def _from_keras(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportOptions, monitor: Monitor) -> Converted:
-    from .keras import convert_keras
+    from .from_keras import convert_keras
 
     return convert_keras(path, recipe, options, monitor)
 
 
 def _from_torch(path: Path, recipe: Recipe, raw: dict[str, Any], options: ImportOptions, monitor: Monitor) -> Converted:
-    from .torch import convert_torch
+    from .from_torch import convert_torch
 
     return convert_torch(path, recipe, raw, options, monitor)
 
 
 _Converter = Callable[[Path, Recipe, dict[str, Any], ImportOptions, Monitor], Converted]
-_CONVERTERS: dict[str, _Converter] = {"onnx": _from_onnx, "tfjs": _from_tfjs, "keras": _from_keras, "torch": _from_torch}
+_CONVERTERS: dict[str, _Converter] = {
+    "onnx": _from_onnx,
+    "tfjs": _from_tfjs,
+    "keras": _from_keras,
+    "torch": _from_torch,
+}
 _WORDS = {
     "onnx": "ONNX file",
     "keras": "Keras file",
@@ -214,7 +266,9 @@ def write_package(
             difference = compare(converted, monitor)
             record |= {"parameters": converted.parameters, "largest_difference": difference, **converted.facts}
             raw["weights"] = {"file": weights.name, "sha256": sha256_of(weights)}
-            raw.setdefault("card", {}).setdefault("figures", {})["agreement with the original"] = _words(converted, difference)
+            raw.setdefault("card", {}).setdefault("figures", {})["agreement with the original"] = _words(
+                converted, difference
+            )
             for name, content in ((MANIFEST_NAME, raw), (RECORD_NAME, record)):
                 (new / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         load_model(folder)
@@ -252,13 +306,14 @@ def compare(converted: Converted, monitor: Monitor) -> float | None:
         raise ModelError(f"The converted network does not run in ONNX Runtime: {str(error).splitlines()[0]}") from error
     if found.shape != probe.output.shape:
         raise ModelError(
-            f"The converted network gives the shape {found.shape}, the original {probe.output.shape}; the conversion failed."
+            f"The converted network gives the shape {found.shape}, the original {probe.output.shape}; "
+            "the conversion failed."
         )
     difference = largest_difference(found, probe.output)
     if not np.isfinite(difference) or difference > REFUSED:
         raise ModelError(
-            f"The converted network differs from the original by up to {difference:.3g} on a probe input; it is not kept. "
-            "Please report this model."
+            f"The converted network differs from the original by up to {difference:.3g} on a probe input; it is not "
+            "kept. Please report this model."
         )
     if difference > AGREED:
         monitor.warn(f"The converted network differs from the original by up to {difference:.2g} on a probe input.")
@@ -281,4 +336,4 @@ def _origin(path: Path, kind: Kind, recipe: Recipe | None, options: ImportOption
     return record
 
 
-__all__ = ["Probe", "import_model", "write_package"]
+__all__ = ["Probe", "import_model", "import_with_manifest", "write_package"]

@@ -7,56 +7,24 @@ own that are listed here, each Lambda is replaced by the operation that the requ
 model built from the description, with the weights read as plain arrays. Fixed arrays inside the description (such as a
 positional code) stay as they are.
 """
+# mypy: ignore-errors
+# (its types live in the other environment)
 
+import importlib.util
 import json
 import os
 import sys
 import tempfile
 import zipfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-LAYERS = """
-InputLayer Conv1D Conv2D Conv3D Conv2DTranspose Conv3DTranspose DepthwiseConv2D SeparableConv2D Dense Embedding
-BatchNormalization LayerNormalization GroupNormalization MultiHeadAttention Attention
-Activation ReLU LeakyReLU PReLU ELU Softmax ThresholdedReLU
-MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling2D AveragePooling3D
-GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling2D GlobalMaxPooling3D
-UpSampling2D UpSampling3D ZeroPadding2D ZeroPadding3D Cropping2D Cropping3D
-Add Subtract Multiply Average Maximum Minimum Concatenate Dot
-Flatten Reshape Permute RepeatVector Rescaling Normalization Resizing
-Dropout SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout
-Functional Model Sequential TFOpLambda SlicingOpLambda
-""".split()
-
-# Functions that a TFOpLambda may name: arithmetic on tensors, nothing that reads, writes or calls.
-FUNCTIONS = """
-__operators__.add __operators__.sub __operators__.mul __operators__.truediv __operators__.getitem __operators__.neg
-math.add math.subtract math.multiply math.divide math.truediv math.maximum math.minimum math.pow math.sqrt math.rsqrt
-math.square math.exp math.log math.tanh math.sigmoid math.negative math.reduce_mean math.reduce_sum math.reduce_max
-add subtract multiply divide maximum minimum nn.relu nn.relu6 nn.elu nn.gelu nn.leaky_relu nn.silu nn.sigmoid nn.softmax
-nn.bias_add linalg.matmul matmul reshape transpose concat stack expand_dims squeeze tile repeat cast shape
-compat.v1.shape compat.v1.transpose image.resize compat.v1.image.resize_images slice strided_slice clip_by_value
-identity broadcast_to convert_to_tensor split unstack
-""".split()
-
-# What Keras 3 writes for arithmetic on tensors.
-OPERATIONS_3 = """
-Add Subtract Multiply Divide TrueDivide Negative Power GetItem Reshape Transpose Concatenate Stack ExpandDims Squeeze
-Mean Sum Max Maximum Minimum Sqrt Square Exp Relu Sigmoid Softmax Tanh Gelu Silu Matmul Resize Cast Shape BroadcastTo
-""".split()
-
-# Layers of other libraries that are the same as one of Keras'. value: its name there and the settings that it keeps.
-SAME = {
-    "FixedDropout": ("Dropout", {"rate", "noise_shape", "seed"}),
-    "InstanceNormalization": ("GroupNormalization", {"axis", "epsilon", "center", "scale"}),
-}
-TENSOR = {"__keras_tensor__", "__tensor__", "__numpy__", "DTypePolicy", "Policy"}
-MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.", "builtins")
-
-
-class Refused(Exception):
-    """A sentence for the user."""
+# Isolated mode keeps this folder off the path, where its other modules could hide TensorFlow's; one file is fetched.
+_spec = importlib.util.spec_from_file_location("keras_safe", Path(__file__).with_name("keras_safe.py"))
+keras_safe = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(keras_safe)
+Refused, safe_config = keras_safe.Refused, keras_safe.safe_config
 
 
 def say(text):
@@ -73,9 +41,9 @@ def read_file(path, folder):
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
-            weights = os.path.join(folder, "model.weights.h5")
+            weights = str(Path(folder) / "model.weights.h5")
             info = archive.getinfo("model.weights.h5")
-            with archive.open(info) as source, open(weights, "wb") as target:
+            with archive.open(info) as source, Path(weights).open("wb") as target:
                 left = info.file_size
                 while block := source.read(1 << 20):
                     left -= len(block)
@@ -116,84 +84,7 @@ def check_links(path):
         raise Refused(f"the file is damaged or cut short ({error}); get it again") from error
 
 
-# -- making the description safe ----------------------------------------------------------------------------
-
-
-def bare(name):
-    """``Package>Class`` without its package."""
-    return str(name).split(">")[-1]
-
-
-def safe_config(config, operations, generation):
-    """The description with Lambdas replaced; `Refused` for anything that is not known to be harmless."""
-    used = set()
-
-    def layer(node):
-        kind, own = node.get("class_name"), node.get("config")
-        module = node.get("module") or "builtins"
-        name = own.get("name") if isinstance(own, dict) else None
-        if kind == "Lambda":
-            operation = operations.get(name)
-            if operation is None:
-                raise Refused(
-                    f"the Lambda layer {name!r} holds code, which is not run, and the recipe does not say what it does"
-                )
-            used.add(name)
-            return {
-                "class_name": "MedSegOperation", "name": name,
-                "config": {"name": name, "operation": operation},
-                **({"inbound_nodes": walk(node["inbound_nodes"])} if "inbound_nodes" in node else {}),
-                **({"module": None, "registered_name": "MedSegOperation"} if generation == 3 else {}),
-            }  # fmt: skip
-        short = bare(kind)
-        if short in SAME and isinstance(own, dict):
-            new, kept = SAME[short]
-            own = {k: v for k, v in own.items() if k in kept | {"name", "trainable", "dtype"}}
-            if short == "InstanceNormalization":
-                own["groups"] = -1
-            node = {k: v for k, v in node.items() if k not in ("module", "registered_name")}
-            node = {**node, "class_name": new, "config": own}
-            if generation == 3:
-                node["module"] = "keras.layers"
-            return {k: walk(v) for k, v in node.items()}
-        known = short in LAYERS or short in TENSOR or (generation == 3 and short in OPERATIONS_3)
-        if not known or short != kind or not str(module).startswith(MODULES):
-            raise Refused(f"the layer {name!r} is of the kind {kind!r}, which is not one of Keras' own that are known")
-        if node.get("registered_name") not in (None, kind):
-            raise Refused(f"the layer {name!r} asks for the registered class {node['registered_name']!r}")
-        if kind == "TFOpLambda" and own.get("function") not in FUNCTIONS:
-            raise Refused(f"the layer {name!r} calls the function {own.get('function')!r}, which is not allowed")
-        if kind == "SlicingOpLambda" and own.get("function") != "__operators__.getitem":
-            raise Refused(f"the layer {name!r} calls the function {own.get('function')!r}, which is not allowed")
-        return {k: walk(v) for k, v in node.items()}
-
-    def walk(value):
-        if isinstance(value, dict):
-            if value.get("class_name") is not None and ("config" in value or "module" in value):
-                return layer(value)
-            # What weights were started from and held to matters in training only, and may name code.
-            dropped = ("_initializer", "_regularizer", "_constraint")
-            return {k: walk(v) for k, v in value.items() if not str(k).endswith(dropped)}
-        if isinstance(value, list):
-            if len(value) > 64 and all(isinstance(v, (int, float)) for v in value):
-                return value
-            return [walk(v) for v in value]
-        return value
-
-    safe = walk(config)
-    for key in ("compile_config", "build_config"):
-        safe.pop(key, None)
-    left = sorted(set(operations) - used)
-    if left and any_lambda(config):
-        print(f"the recipe's operation for {left[0]!r} was not needed", flush=True)
-    return safe
-
-
-def any_lambda(value):
-    """Whether a Lambda is anywhere in ``value``."""
-    if isinstance(value, dict):
-        return value.get("class_name") == "Lambda" or any(any_lambda(v) for v in value.values())
-    return isinstance(value, list) and any(any_lambda(v) for v in value)
+# -- building the network -----------------------------------------------------------------------------------
 
 
 def operation_layer(base):
@@ -228,9 +119,6 @@ def operation_layer(base):
             return {**super().get_config(), "operation": self.operation}
 
     return MedSegOperation
-
-
-# -- building -----------------------------------------------------------------------------------------------
 
 
 def keras_of(generation):
@@ -274,7 +162,7 @@ def load(path, operations, folder, application=None):
 
 
 def build_application(facts, weights):
-    """(model, keras module) of keras.applications with its weights; with a dense layer behind it where ``facts`` say so."""
+    """(model, keras module) of keras.applications with its weights; a dense layer behind it where ``facts`` say so."""
     import tf_keras
 
     name, dense = facts["application"], facts.get("units")
@@ -286,7 +174,9 @@ def build_application(facts, weights):
             pooling=facts["pooling"],
         )  # fmt: skip
     except Exception as error:
-        raise Refused(f"the ImageNet weights of {name} cannot be downloaded ({first(error)}); give their file") from error
+        raise Refused(
+            f"the ImageNet weights of {name} cannot be downloaded ({first(error)}); give their file"
+        ) from error
     if name.startswith("EfficientNet"):
         model = without_rescaling(model, tf_keras)
     if dense:
@@ -349,7 +239,7 @@ def join(model, request, folder):
 
     wanted = [None, *application["size"]]
     given = input_shape(backbone)
-    if any(g not in (None, w) for g, w in zip(given[1:], wanted[1:])):
+    if any(g not in (None, w) for g, w in zip(given[1:], wanted[1:], strict=False)):
         raise Refused(f"the backbone takes images of {given[1:]}, but the recipe feeds {wanted[1:]}")
     return forward, wanted, model.count_params() + backbone.count_params()
 
@@ -366,14 +256,13 @@ def input_shape(model):
 
 
 def main():
-    with open(sys.argv[1], encoding="utf-8") as file:
-        request = json.load(file)
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     say("loading TensorFlow")
     import numpy as np
     import tensorflow as tf
     import tf2onnx
 
-    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(sys.argv[1]))) as folder:
+    with tempfile.TemporaryDirectory(dir=Path(sys.argv[1]).resolve().parent) as folder:
         model, keras = load(request["model"], request["operations"], folder, request.get("classifier"))
         forward, shape, parameters = join(model, request, folder)
         free = request.get("free_size", 64)
@@ -385,15 +274,16 @@ def main():
             raise Refused("the model has several outputs")
         say("converting to ONNX")
         signature = [tf.TensorSpec([None, *shape[1:]], tf.float32, name=request["input_name"])]
-        function = tf.function(lambda x: tf.identity(forward(x), name=request["output_name"]), input_signature=signature)
+        function = tf.function(
+            lambda x: tf.identity(forward(x), name=request["output_name"]), input_signature=signature
+        )
         tf2onnx.convert.from_function(function, input_signature=signature, opset=17, output_path=request["output"])
         np.savez(request["probe"], feed=feed, output=np.asarray(result))
         answer = {
             "parameters": int(parameters),
             "framework": f"Keras {keras.__version__}, TensorFlow {tf.__version__}, tf2onnx {tf2onnx.__version__}",
         }
-    with open(sys.argv[2], "w", encoding="utf-8") as file:
-        json.dump(answer, file)
+    Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
 
 
 if __name__ == "__main__":

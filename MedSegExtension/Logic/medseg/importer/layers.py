@@ -1,11 +1,12 @@
 """A Keras layers model (the ``model_config`` of tfjs and Keras files) as an ONNX graph, without TensorFlow.
 
 Knows the layers that fully convolutional networks are made of. The graph is channels first (NCHW, NCDHW) with open
-batch and space, whatever the Keras model was fixed to; kernels are turned from (*kernel, in, out) to (out, in, *kernel).
+batch and space, whatever the Keras model was fixed to; kernels (*kernel, in, out) become (out, in, *kernel).
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -103,7 +104,7 @@ def convert_layers(
         kind, own = str(layer.get("class_name")), dict(layer.get("config", {}))
         name = str(own.get("name") or layer.get("name") or n)
         sources = _sources(layer) if "inbound_nodes" in layer else ([last] if last else [])
-        given = own.get("batch_input_shape") or own.get("batch_shape")
+        given: Any = own.get("batch_input_shape") or own.get("batch_shape")
         if kind == "InputLayer" or (given and not sources):
             if shape is not None:
                 raise ModelError(f"{label}: it has several inputs, which MedSeg cannot read from this format.")
@@ -121,7 +122,9 @@ def convert_layers(
             )
         missing = [s for s in sources if s not in values]
         if missing or not sources:
-            raise ModelError(f"{label}: the layer {name!r} takes {missing or 'nothing'}, which comes from no layer before it.")
+            raise ModelError(
+                f"{label}: the layer {name!r} takes {missing or 'nothing'}, which comes from no layer before it."
+            )
         result = _LAYERS[kind](build, name, own, [values[s] for s in sources])
         if normalised_suffix and name.endswith(normalised_suffix):
             result = _instance_norm(build, result, epsilon)
@@ -129,7 +132,9 @@ def convert_layers(
         last = name
     left = build.unused()
     if left:
-        raise ModelError(f"{label}: no layer uses the weights {', '.join(left[:3])}; the files are of different models.")
+        raise ModelError(
+            f"{label}: no layer uses the weights {', '.join(left[:3])}; the files are of different models."
+        )
     end = values[_output_layer(config, last)]
     build.nodes.append(helper.make_node("Identity", [end.name], [output_name], name="output"))
     assert shape is not None
@@ -295,9 +300,9 @@ def _activated(build: GraphBuilder, kind: Any, source: _Value, name: str) -> _Va
         return value(build.node("Mul", [x, build.node("Sigmoid", [x])]))
     if kind == "gelu":
         # The exact form x/2 (1 + erf(x / sqrt 2)), as PyTorch, Keras and tfjs have it by default.
-        scaled = build.node("Mul", [x, build.constant(np.float32(1 / math.sqrt(2)))])
-        one = build.node("Add", [build.node("Erf", [scaled]), build.constant(np.float32(1))])
-        half = build.node("Mul", [x, build.constant(np.float32(0.5))])
+        scaled = build.node("Mul", [x, build.constant(np.array(1 / math.sqrt(2), np.float32))])
+        one = build.node("Add", [build.node("Erf", [scaled]), build.constant(np.array(1, np.float32))])
+        half = build.node("Mul", [x, build.constant(np.array(0.5, np.float32))])
         return value(build.node("Mul", [half, one]))
     raise ModelError(f"The layer {name!r} has the activation {kind!r}, which MedSeg cannot convert without TensorFlow.")
 
@@ -312,13 +317,13 @@ def _relu(build: GraphBuilder, name: str, config: Config, inputs: list[_Value]) 
         raise ModelError(f"The layer {name!r} is a ReLU with a threshold, which is not converted.")
     made = build.node("LeakyRelu", [source.name], alpha=slope) if slope else build.node("Relu", [source.name])
     if top is not None:
-        made = build.node("Min", [made, build.constant(np.float32(top))])
+        made = build.node("Min", [made, build.constant(np.array(top, np.float32))])
     return _Value(made, source.channels, source.dims)
 
 
 def _leaky_relu(build: GraphBuilder, name: str, config: Config, inputs: list[_Value]) -> _Value:
     (source,) = inputs
-    slope = float(config.get("alpha", config.get("negative_slope", 0.3)))
+    slope = float(config.get("alpha") or config.get("negative_slope") or 0.3)
     return _Value(build.node("LeakyRelu", [source.name], alpha=slope), source.channels, source.dims)
 
 
@@ -341,7 +346,9 @@ def _pool(build: GraphBuilder, name: str, config: Config, inputs: list[_Value], 
     size = _tuple(config.get("pool_size", 2), source.dims)
     strides = _tuple(config.get("strides") or size, source.dims)
     more = _pads(config, size, strides, [1] * source.dims, name)
-    return _Value(build.node(kind, [source.name], kernel_shape=size, strides=strides, **more), source.channels, source.dims)
+    return _Value(
+        build.node(kind, [source.name], kernel_shape=size, strides=strides, **more), source.channels, source.dims
+    )
 
 
 def _up_sampling(build: GraphBuilder, name: str, config: Config, inputs: list[_Value]) -> _Value:
@@ -381,7 +388,7 @@ _Layer = Callable[[GraphBuilder, str, Config, list[_Value]], _Value]
 _LAYERS: dict[str, _Layer] = {
     **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _conv),
     **dict.fromkeys(("Conv2DTranspose", "Conv3DTranspose"), _conv_transpose),
-    **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), lambda *a: _pool(*a, kind="MaxPool")),
+    **dict.fromkeys(("MaxPooling1D", "MaxPooling2D", "MaxPooling3D"), functools.partial(_pool, kind="MaxPool")),
     **dict.fromkeys(("UpSampling2D", "UpSampling3D"), _up_sampling),
     **dict.fromkeys(("Dropout", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise"), _same),
     "BatchNormalization": _batch_norm,
@@ -390,7 +397,7 @@ _LAYERS: dict[str, _Layer] = {
     "LeakyReLU": _leaky_relu,
     "ELU": _elu,
     "Softmax": _softmax,
-    "Add": lambda *a: _merge(*a, kind="Add"),
-    "Multiply": lambda *a: _merge(*a, kind="Mul"),
+    "Add": functools.partial(_merge, kind="Add"),
+    "Multiply": functools.partial(_merge, kind="Mul"),
     "Concatenate": _concatenate,
 }

@@ -1,4 +1,4 @@
-"""Small, exact changes to a foreign ONNX graph: tensor names, open batch, labels in place of the scores of many classes."""
+"""Small, exact changes to a foreign ONNX graph: tensor names, an open batch, labels instead of many scores."""
 
 from __future__ import annotations
 
@@ -162,7 +162,9 @@ def argmax_in_slabs(model: onnx.ModelProto, tensor: str, slabs: int) -> None:
     for node in dropped:
         graph.node.remove(node)
     parts = [f"{tensor}_part_{n}" for n in range(slabs)]
-    graph.node.append(helper.make_node("Split", [source, _slab_sizes(graph, source, slabs)], parts, name="slabs", axis=2))
+    graph.node.append(
+        helper.make_node("Split", [source, _slab_sizes(graph, source, slabs)], parts, name="slabs", axis=2)
+    )
     kind = TensorProto.UINT8 if channels <= 256 else TensorProto.UINT16
     done = []
     for n, part in enumerate(parts):
@@ -187,7 +189,12 @@ def argmax_in_slabs(model: onnx.ModelProto, tensor: str, slabs: int) -> None:
 def _slab_sizes(graph: onnx.GraphProto, source: str, slabs: int) -> str:
     """Planes of each slab, (n + 1) D / slabs - n D / slabs rounded down each, as a tensor that the graph computes."""
     steps = np.arange(slabs + 1, dtype=np.int64)
-    for name, value in (("slab_axis", [2]), ("slab_ends", steps[1:]), ("slab_starts", steps[:-1]), ("slab_count", [slabs])):
+    for name, value in (
+        ("slab_axis", [2]),
+        ("slab_ends", steps[1:]),
+        ("slab_starts", steps[:-1]),
+        ("slab_count", [slabs]),
+    ):
         graph.initializer.append(numpy_helper.from_array(np.array(value, dtype=np.int64), name))
     for kind, inputs, output in (
         ("Shape", [source], "slab_shape"),

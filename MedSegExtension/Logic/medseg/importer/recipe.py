@@ -54,10 +54,12 @@ class Classifier(Part):
 
 
 class KerasFacts(Part):
-    """``operations``: Lambda layer name -> one of `OPERATIONS`. ``backbone``: of a two-stage model. ``classifier``: what
-    a file that holds weights only belongs to."""
+    """``operations``: Lambda layer name -> one of `OPERATIONS`. ``backbone``: of a two-stage model.
 
-    operations: dict[str, str] = {}
+    ``classifier``: what a file that holds weights only belongs to.
+    """
+
+    operations: dict[str, str] = Field(default_factory=dict)
     backbone: Backbone | None = None
     classifier: Classifier | None = None
 
@@ -108,7 +110,7 @@ class Recipe(Part):
     labels_in_slabs: int | None = Field(default=None, ge=2, le=64)
     tfjs: TfjsFacts = TfjsFacts()
     keras: KerasFacts = KerasFacts()
-    options: dict[str, Option] = {}
+    options: dict[str, Option] = Field(default_factory=dict)
     manifest: dict[str, Any]
 
     @model_validator(mode="after")

@@ -32,6 +32,19 @@ class Orient(Step):
     code: str = Field(pattern="^[LRAPSI]{3}$")
 
 
+class Permute(Step):
+    """Reorder the axes as they are stored, whatever their directions: new axis n is the old axis ``axes[n]`` (0: i)."""
+
+    step: Literal["permute"]
+    axes: tuple[Literal[0, 1, 2], Literal[0, 1, 2], Literal[0, 1, 2]]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Permute:
+        if sorted(self.axes) != [0, 1, 2]:
+            raise ValueError("axes: each of 0, 1, 2 must be there once")
+        return self
+
+
 class Resample(Step):
     """Resample to ``spacing`` in mm; null keeps an axis.
 
@@ -244,7 +257,7 @@ class ImageNet(Step):
 
 
 PreprocessingStep = Annotated[
-    Orient | Resample | Resize | CropOrPad | Crop | CropToForeground | CropToMask | ApplyMask | FitHead
+    Orient | Permute | Resample | Resize | CropOrPad | Crop | CropToForeground | CropToMask | ApplyMask | FitHead
     | TwelveBitFix | Affine | Window | Clip | ZScore | MinMax | DivideByMaximum | HistogramEqualise | UnsharpMask
     | NormaliseHead | RoundTo | ToRGB | ImageNet,
     Field(discriminator="step"),

@@ -40,6 +40,11 @@ def _orient(step: s.Orient, state: Prepared, masks: Masks, monitor: Monitor) -> 
     move(state, state.grid.reoriented(step.code), "nearest")
 
 
+def _permute(step: s.Permute, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    letters = state.grid.orientation
+    move(state, state.grid.reoriented("".join(letters[a] for a in step.axes)), "nearest")
+
+
 def _resample(step: s.Resample, state: Prepared, masks: Masks, monitor: Monitor) -> None:
     if step.to_patient_axes:
         grid = state.grid.along_patient_axes(step.spacing)
@@ -131,6 +136,7 @@ def _fit_head(step: s.FitHead, state: Prepared, masks: Masks, monitor: Monitor) 
 
 SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
     s.Orient: _orient,
+    s.Permute: _permute,
     s.Resample: _resample,
     s.Resize: _resize,
     s.CropOrPad: _crop_or_pad,

@@ -23,8 +23,8 @@ MODULES = "tensorflow, tf_keras, tf2onnx, h5py"
 def convert_keras(path: Path, recipe: Recipe, options: ImportOptions, monitor: Monitor) -> Converted:
     """The ONNX graph of a Keras file, with a probe from Keras itself.
 
-    Raises `ModelError` where the file holds what the recipe does not explain (an unknown Lambda or layer), is damaged, or
-    cannot be converted; `InputError` where no environment can be made; `Cancelled`.
+    Raises `ModelError` where the file holds what the recipe does not explain (an unknown Lambda or layer), is damaged,
+    or cannot be converted; `InputError` where no environment can be made; `Cancelled`.
     """
     raw = recipe.manifest
     if options.backbone is not None and not options.backbone.is_file():
@@ -48,9 +48,7 @@ def convert_keras(path: Path, recipe: Recipe, options: ImportOptions, monitor: M
             "input_name": raw["inputs"][0]["name"],
             "output_name": raw["output"]["tensor"],
         }
-        answer = run_script(
-            python, "keras_convert.py", request, folder, monitor, f"{path.name} could not be converted"
-        )
+        answer = run_script(python, "keras_convert.py", request, folder, monitor, f"{path.name} could not be converted")
         model = onnx.load(request["output"])
         with np.load(folder / "probe.npz", allow_pickle=False) as stored:
             probe = Probe(str(answer["framework"]), [stored["feed"]], stored["output"])
@@ -74,12 +72,16 @@ def join_stages(backbone: onnx.ModelProto, classifier: onnx.ModelProto) -> onnx.
         backbone.graph.output.append(value)
         source, given = value, (None, count)
     if len(given) != len(wanted) or any(g and w and g != w for g, w in zip(given[1:], wanted[1:], strict=True)):
-        raise ModelError(f"The backbone gives {given[1:]} and the classifier takes {wanted[1:]}; they do not belong together.")
+        raise ModelError(
+            f"The backbone gives {given[1:]} and the classifier takes {wanted[1:]}; they do not belong together."
+        )
     opset = max(o.version for m in (backbone, classifier) for o in m.opset_import if o.domain in ("", "ai.onnx"))
     parts = [onnx.version_converter.convert_version(m, opset) for m in (backbone, classifier)]
     for part in parts:
         part.ir_version = max(backbone.ir_version, classifier.ir_version)
     first = compose.add_prefix(parts[0], "backbone/")
     return compose.merge_models(
-        first, compose.add_prefix(parts[1], "classifier/"), io_map=[(f"backbone/{source.name}", f"classifier/{target.name}")]
+        first,
+        compose.add_prefix(parts[1], "classifier/"),
+        io_map=[(f"backbone/{source.name}", f"classifier/{target.name}")],
     )
