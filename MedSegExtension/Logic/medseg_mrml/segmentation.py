@@ -66,18 +66,46 @@ def apply_result(
     if output_node is not None and (reason := _unfit(output_node, reference_node, model_id)):
         tell(f"The segmentation {output_node.GetName()} {reason}; the result was put into a new segmentation.")
         output_node = None
-    before = None if output_node is None else take_snapshot(output_node)
-    node = output_node
-    if node is None:
+    if output_node is None:
         base = name or f"{reference_node.GetName()} segmentation"
-        node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", unique_name(scene, base))
-        node.CreateDefaultDisplayNodes()
+        before, (node, added) = None, _new_node(result, scene, reference_node, base, model_id)
+    else:
+        before, node = take_snapshot(output_node), output_node
+        added = _add_to(node, result, reference_node, model_id, tell)
+    if not result.grid.same_as(grid_of(reference_node)):
+        tell(
+            f"The geometry of {reference_node.GetName()} changed since it was segmented; the segments are where the "
+            "volume was then."
+        )
+    place_beside(scene, node, reference_node)
+    return Applied(node, tuple(added), before)
+
+
+def _new_node(result: Result, scene: Any, reference_node: Any, base: str, model_id: str) -> tuple[Any, list[str]]:
+    """A new segmentation node with all segments; and their identifiers.
+
+    It comes into the scene when it is filled: the application's subject hierarchy then looks at it once, not at each of
+    its segments (85 ms for 18 segments, in which the application is frozen, become 30 ms).
+    """
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node.UnRegister(None)
+    node.SetName(unique_name(scene, base))
+    segmentation = node.GetSegmentation()
+    added = [i for layer in result.layers for i in _add_layer(segmentation, layer, result, model_id)]
+    node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
+    scene.AddNode(node)
+    node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
+    node.CreateDefaultDisplayNodes()
+    return node, added
+
+
+def _add_to(node: Any, result: Result, reference_node: Any, model_id: str, tell: Warn) -> list[str]:
+    """Add the segments to a node that is in the scene, in place of those that the same model made before."""
     segmentation = node.GetSegmentation()
     modified = node.StartModify()
     try:
         _remove_previous(segmentation, model_id)
-        kept = segmentation.GetNumberOfSegments()
-        if kept == 0:
+        if segmentation.GetNumberOfSegments() == 0:
             # Surfaces of the old segments would be made anew for each new one while the application waits.
             segmentation.RemoveRepresentation(_SURFACE)
             node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
@@ -88,18 +116,9 @@ def apply_result(
                 "own segments are unchanged, but saving it resamples all segments to one geometry. A new segmentation "
                 "avoids that."
             )
-        added = [
-            identifier for layer in result.layers for identifier in _add_layer(segmentation, layer, result, model_id)
-        ]
+        return [i for layer in result.layers for i in _add_layer(segmentation, layer, result, model_id)]
     finally:
         node.EndModify(modified)
-    if not result.grid.same_as(grid_of(reference_node)):
-        tell(
-            f"The geometry of {reference_node.GetName()} changed since it was segmented; the segments are where the "
-            "volume was then."
-        )
-    place_beside(scene, node, reference_node)
-    return Applied(node, tuple(added), before)
 
 
 def undo(applied: Applied) -> None:
@@ -114,6 +133,9 @@ def undo(applied: Applied) -> None:
     if applied.before is not None:
         restore(node, applied.before)
         return
+    for identifier in node.GetSegmentation().GetSegmentIDs():
+        # Else the application splits the shared labelmap for each segment that it takes leave of, 1.6 s for 18.
+        node.GetSegmentation().GetSegment(identifier).RemoveAllRepresentations()
     for part in (node.GetDisplayNode(), node.GetStorageNode(), node):
         if part is not None:
             scene.RemoveNode(part)
