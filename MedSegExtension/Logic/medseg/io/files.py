@@ -15,7 +15,6 @@ from ..volume import Volume
 from ._common import SUPPORTED, check_file, compact, read_itk
 from .dicom import read_dicom
 from .dicom_series import is_dicom_head
-from .nifti import read_nifti
 from .pictures import read_picture
 
 _MODALITIES = ("CT", "MR", "PT", "CR", "DX", "NM", "US")
@@ -67,6 +66,15 @@ def _read_file(path: Path, head: bytes, series: str | int | None, monitor: Monit
     if name.endswith((".dcm", ".ima")):
         raise InputError(f"{path.name} is not a DICOM file, although its name says so; check what the file is.")
     raise InputError(f"{path.name} is not an image of a kind that is supported ({SUPPORTED}).")
+
+
+def read_nifti(path: Path) -> Volume:
+    """As `medseg.io.nifti.read_nifti`; imported here, so that 3D Slicer's worker, given arrays, needs no nibabel."""
+    try:
+        from . import nifti
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path.name} is NIfTI, which needs the package nibabel; install it and try again.") from error
+    return nifti.read_nifti(path)
 
 
 def _read_with_itk(path: Path) -> Volume:
