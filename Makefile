@@ -29,6 +29,9 @@ lint: install
 test: lint
 	$(BIN)/python -m pytest
 
+test-recipes: install
+	$(BIN)/python -m pytest -m recipes
+
 bench: install
 	$(BIN)/python Testing/benchmarks/stages.py
 

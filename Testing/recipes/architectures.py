@@ -286,6 +286,7 @@ def shake(model):
     """Random statistics and shifts too, so that a wrong or missing one shows."""
     random = np.random.default_rng(1)
     values = []
+    normalised = any("normalization" in layer.name for layer in model.layers)
     for variable, value in zip(model.weights, model.get_weights(), strict=True):
         kind = variable.name.split("/")[-1].split(":")[0]
         if kind == "moving_variance":
@@ -294,10 +295,21 @@ def shake(model):
             value = random.normal(0, 0.05, value.shape)
         elif kind == "gamma":
             value = random.uniform(0.9, 1.1, value.shape)
-        elif kind == "kernel" and value.ndim > 2:
+        elif kind == "kernel" and not normalised:
             value = value * np.sqrt(2)  # signals stay alive through many ReLUs, so that the outputs differ
         values.append(value)
     model.set_weights(values)
+
+
+def calibrate(model, images):
+    """Scale the last layer so that its scores neither saturate nor are all alike on ``images``."""
+    last = model.layers[-1]
+    before = keras.Model(model.input, last.input)(images, training=False).numpy()
+    kernel, _ = last.get_weights()
+    scores = before.reshape(-1, before.shape[-1]) @ kernel.reshape(before.shape[-1], -1)
+    kernel = kernel * 0.2 / scores.std(axis=0)
+    shift = -0.2 * scores.mean(axis=0) / scores.std(axis=0)
+    last.set_weights([kernel, shift])
 
 
 def main():
@@ -315,6 +327,11 @@ def main():
         for part in (model, backbone):
             if part is not None:
                 shake(part)
+        images = (backbone or model).input_shape[1:]
+        feed = np.random.default_rng(0).standard_normal((2 if len(images) == 3 else 1, *images)).astype(np.float32)
+        if backbone is not None:
+            feed = backbone(feed, training=False).numpy().reshape(len(feed), -1)
+        calibrate(model, feed)
         save = model.save_weights if given.weights_only else model.save
         save(str(given.folder / f"{id}.h5"))
         count = model.count_params()

@@ -17,7 +17,8 @@ from ..monitor import Monitor
 class ImportOptions:
     """How to import.
 
-    ``choices``: option -> choice of the recipe. ``backbone``: file of the first stage of a two-stage model.
+    ``choices``: ``configuration`` and ``onnx`` of folders that hold several. ``backbone``: file of
+    the first stage of a two-stage model.
     ``environment``: a Python interpreter that has what conversion needs, in place of a throw-away one. ``wheels``: a
     folder of wheels to install from, without network. ``overwrite``: replace an existing package. ``id``, ``title``: in
     place of the recipe's.

@@ -40,17 +40,18 @@ def environment(
     the time of the conversion. Raises `InputError` where there is no such environment, `Cancelled`.
     """
     if python is not None:
-        yield _given(python, modules)
+        yield given_environment(python, modules)
         return
     with tempfile.TemporaryDirectory(prefix="medseg-convert-") as folder:
-        interpreter = _make(Path(folder) / "venv", HERE / requirements, wheels, monitor)
+        interpreter = make_environment(Path(folder) / "venv", HERE / requirements, wheels, monitor)
         try:
             yield interpreter
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _given(python: Path, modules: str) -> Path:
+def given_environment(python: Path, modules: str) -> Path:
+    """The interpreter that ``python`` (or the environment folder) is; `InputError` where it lacks ``modules``."""
     chosen = python
     if python.is_dir():
         found = [p for p in (python / "bin" / "python", python / "Scripts" / "python.exe") if p.exists()]
@@ -82,7 +83,8 @@ def _base_python() -> str:
     return found
 
 
-def _make(folder: Path, requirements: Path, wheels: Path | None, monitor: Monitor) -> Path:
+def make_environment(folder: Path, requirements: Path, wheels: Path | None, monitor: Monitor) -> Path:
+    """Make a virtual environment in ``folder`` with the ``requirements`` file; its interpreter."""
     monitor.progress(0, 100, "making a throw-away environment")
     run_child([_base_python(), "-m", "venv", str(folder)], monitor, "The throw-away environment could not be made")
     python = next(p for p in (folder / "bin" / "python", folder / "Scripts" / "python.exe") if p.exists())

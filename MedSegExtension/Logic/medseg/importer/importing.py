@@ -106,7 +106,9 @@ def _converted(
             + " or ".join(_WORDS[k] for k in recipe.accepts)
             + "."
         )
-    raw = recipe.template(options.choices)
+    if options.choices:
+        raise InputError(f"{recipe.title} has nothing to choose on import (given: {', '.join(options.choices)}).")
+    raw = recipe.template()
     converted = _CONVERTERS[kind](path, recipe, raw, options, monitor)
     finish(raw, converted, recipe)
     return raw, converted
@@ -332,7 +334,8 @@ def _origin(path: Path, kind: Kind, recipe: Recipe | None, options: ImportOption
         record["source_sha256"] = sha256_of(path)
     if recipe is not None:
         record["recipe"] = recipe.id
-        record["options"] = {name: options.choices.get(name, o.default) for name, o in recipe.options.items()}
+    if options.choices:
+        record["options"] = dict(options.choices)
     return record
 
 

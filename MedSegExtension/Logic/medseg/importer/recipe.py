@@ -78,21 +78,6 @@ class TfjsFacts(Part):
     epsilon: float = 1e-5
 
 
-class Change(Part):
-    """Put ``value`` at ``path`` (keys and indices) of the manifest."""
-
-    path: list[str | int] = Field(min_length=1)
-    value: Any
-
-
-class Option(Part):
-    """Something the contract leaves to the user: named choices, each a list of changes to the manifest."""
-
-    description: str
-    default: str
-    choices: dict[str, list[Change]] = Field(min_length=1)
-
-
 class Recipe(Part):
     """One model of one of the systems. ``manifest``: complete but for ``weights``.
 
@@ -110,18 +95,13 @@ class Recipe(Part):
     labels_in_slabs: int | None = Field(default=None, ge=2, le=64)
     tfjs: TfjsFacts = TfjsFacts()
     keras: KerasFacts = KerasFacts()
-    options: dict[str, Option] = Field(default_factory=dict)
     manifest: dict[str, Any]
 
     @model_validator(mode="after")
     def _complete(self) -> Recipe:
         if "weights" in self.manifest:
             raise ValueError("manifest: a recipe has no weights")
-        for name, option in self.options.items():
-            if option.default not in option.choices:
-                raise ValueError(f"options.{name}.default: {option.default!r} is not one of its choices")
-            for choice in option.choices:
-                self.template({name: choice})
+        self.template()
         return self
 
     @property
@@ -134,39 +114,16 @@ class Recipe(Part):
         """The model's title."""
         return str(self.manifest["title"])
 
-    def template(self, options: dict[str, str] | None = None, file: str = "model.onnx") -> dict[str, Any]:
-        """The manifest with the chosen ``options`` (defaults else) and the name of the weights ``file``.
-
-        Raises `InputError` for an option or choice that the recipe does not have.
-        """
+    def template(self, file: str = "model.onnx") -> dict[str, Any]:
+        """The manifest with the name of the weights ``file``, as plain JSON values of its own."""
         raw = copy.deepcopy(self.manifest)
-        chosen = options or {}
-        unknown = sorted(set(chosen) - set(self.options))
-        if unknown:
-            known = ", ".join(self.options) or "none"
-            raise InputError(f"The recipe {self.id} has no option {unknown[0]!r}; its options are: {known}.")
-        for name, option in self.options.items():
-            choice = chosen.get(name, option.default)
-            if choice not in option.choices:
-                raise InputError(
-                    f"The option {name} of {self.id} cannot be {choice!r}; choose {' or '.join(option.choices)}."
-                )
-            for change in option.choices[choice]:
-                _put(raw, change)
         raw["weights"] = {"file": file}
         parse_manifest(raw, f"recipe {raw.get('id')}")
         return raw
 
     def parsed(self) -> Manifest:
-        """The manifest with the default options, validated."""
+        """The manifest, validated."""
         return Manifest.model_validate(self.template())
-
-
-def _put(raw: Any, change: Change) -> None:
-    here = raw
-    for key in change.path[:-1]:
-        here = here[key]
-    here[change.path[-1]] = copy.deepcopy(change.value)
 
 
 def recipe_folders() -> list[Path]:

@@ -6,8 +6,8 @@ ExportedProgram (``.pt2``): the archive is copied without its sample inputs (a p
 refused, every operator must be one of ``aten`` or plain arithmetic, every size expression must be arithmetic on
 symbols (PyTorch hands them to an evaluator), guards are dropped. What is then loaded is a graph and plain arrays.
 
-TorchScript (``.pt``): PyTorch reads it with an unpickler of its own that makes TorchScript types only, but the program in
-it does run, in TorchScript's interpreter, to be traced. That interpreter has no file or network functions; it is
+TorchScript (``.pt``): PyTorch reads it with an unpickler of its own that makes TorchScript types only, but the program
+in it does run, in the interpreter of TorchScript. That interpreter has no file or network functions; it is
 nevertheless a program, and the user is told so.
 """
 # mypy: ignore-errors

@@ -1,0 +1,148 @@
+"""``medseg models import``: a trained model in its authors' format becomes a package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InputError
+from .console import Command
+from .execute import execute
+
+if TYPE_CHECKING:
+    from ..importer import ImportOptions, Proposal
+
+_File = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE",
+        help="ONNX, Keras .h5/.keras, TensorFlow.js model.json, PyTorch .pt2, nnU-Net v2 result folder, MONAI bundle.",
+    ),
+]
+_Output = Annotated[
+    Path, typer.Option("--output", "-o", help="The package: a folder, or a name ending in .zip or .onnx.")
+]
+
+
+def register(models: typer.Typer, epilog: str) -> None:
+    """Add the command of this module to the group ``models``."""
+    models.command("import", epilog=epilog)(models_import)
+
+
+def models_import(
+    file: _File,
+    output: _Output,
+    recipe: Annotated[str | None, typer.Option(help="Which published model it is (see: medseg models list).")] = None,
+    backbone: Annotated[Path | None, typer.Option(help="First stage of a two-stage model.")] = None,
+    environment: Annotated[
+        Path | None, typer.Option(help="Python environment that has what the conversion needs (default: a new one).")
+    ] = None,
+    wheels: Annotated[Path | None, typer.Option(help="Folder of wheels for that environment (no network).")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="For folders: configuration=NAME (nnU-Net), onnx=FILE; repeat."),
+    ] = None,
+    answer: Annotated[
+        list[str] | None,
+        typer.Option(metavar="QUESTION=TEXT", help="Answer to an open question of an unknown ONNX file; repeat."),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Take the proposed answers without asking.")] = False,
+    id: Annotated[str | None, typer.Option(help="Id of the package in place of the recipe's.")] = None,
+    title: Annotated[str | None, typer.Option(help="Title of the package in place of the recipe's.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing package.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")] = False,
+) -> None:
+    """Turn FILE into a package. Without --recipe an ONNX file is looked at, and what it does not say is asked."""
+
+    def body(command: Command) -> int:
+        from ..importer import ImportOptions
+
+        options = ImportOptions(
+            choices=_pairs(option, "--option"), backbone=backbone, environment=environment, wheels=wheels,
+            overwrite=force, id=id, title=title,
+        )  # fmt: skip
+        return import_command(command, file, output, recipe, options, _pairs(answer, "--answer"), yes=yes)
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def import_command(
+    command: Command,
+    file: Path,
+    output: Path,
+    recipe: str | None,
+    options: ImportOptions,
+    answers: dict[str, str],
+    *,
+    yes: bool,
+) -> int:
+    """Import, say what was found, and give 0."""
+    from ..importer import import_model, import_with_manifest, propose
+    from ..importer.formats import detect_kind
+    from ..package import load_model
+
+    unknown = recipe is None and detect_kind(file) == "onnx"
+    manifest: dict[str, Any] = {}
+    if unknown:
+        proposal = propose(file)
+        for sentence in proposal.guesses:
+            command.say(f"guessed: {sentence}")
+        manifest = proposal.answered(_answers(command, proposal, answers, yes=yes))
+        command.document["guesses"] = proposal.guesses
+    elif answers:
+        raise InputError("--answer is for ONNX files without --recipe; everything else brings its own description.")
+    with command.reporter:
+        command.reporter.begin(file.name)
+        monitor = command.monitor()
+        if unknown:
+            made = import_with_manifest(file, manifest, output, monitor=monitor, options=options)
+        else:
+            made = import_model(file, recipe, output, monitor=monitor, options=options)
+    model = load_model(made)
+    agreement = model.manifest.card.figures.get("agreement with the original", "")
+    command.document |= {"package": str(made), "id": model.manifest.id, "sha256": model.sha256, "agreement": agreement}
+    command.say(f"{model.manifest.title}: {made}")
+    command.say(f"agreement with the original: {agreement}")
+    command.say(f"next: medseg models add {made}, or medseg run {made} INPUT -o DIR")
+    return 0
+
+
+def _answers(command: Command, proposal: Proposal, given: dict[str, str], *, yes: bool) -> dict[str, str]:
+    """The questions asked one by one on a terminal; else what was given, and the defaults where ``yes``."""
+    open_questions = [q for q in proposal.questions if q.id not in given]
+    if yes or not open_questions:
+        return given
+    if command.as_json or not sys.stdin.isatty():
+        listed = "; ".join(f"{q.id}: {q.text} [{q.default}]" for q in open_questions)
+        raise InputError(
+            "The file does not say everything. Answer with --answer QUESTION=TEXT, or take the proposals with --yes. "
+            + listed
+        )
+    answers = dict(given)
+    for question in open_questions:
+        command.say("")
+        command.say(question.text + (f" ({', '.join(question.choices)})" if question.choices else ""))
+        if question.why:
+            command.say(f"  {question.why}")
+        while True:
+            answers[question.id] = str(typer.prompt("  ", default=question.default, prompt_suffix="> "))
+            try:
+                proposal.answered(answers)
+                break
+            except InputError as error:
+                command.say(f"  {error}")
+    return answers
+
+
+def _pairs(texts: list[str] | None, name: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for text in texts or []:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise InputError(f"{name} {text!r} is not of the form NAME=VALUE.")
+        pairs[key] = value
+    return pairs
