@@ -305,11 +305,13 @@ def calibrate(model, images):
     """Scale the last layer so that its scores neither saturate nor are all alike on ``images``."""
     last = model.layers[-1]
     before = keras.Model(model.input, last.input)(images, training=False).numpy()
-    kernel, _ = last.get_weights()
+    kernel, bias = last.get_weights()
     scores = before.reshape(-1, before.shape[-1]) @ kernel.reshape(before.shape[-1], -1)
-    kernel = kernel * 0.2 / scores.std(axis=0)
-    shift = -0.2 * scores.mean(axis=0) / scores.std(axis=0)
-    last.set_weights([kernel, shift])
+    if before.ndim > 2:
+        spread = scores.std(axis=0)
+        last.set_weights([kernel * 0.2 / spread, -0.2 * scores.mean(axis=0) / spread])
+    else:  # few images give nearly the same features: only the classes differ
+        last.set_weights([kernel * 0.5 / np.abs(scores).mean(), bias])
 
 
 def main():

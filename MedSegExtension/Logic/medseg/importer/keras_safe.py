@@ -107,9 +107,7 @@ def safe_config(config, operations, generation):
             return [walk(v) for v in value]
         return value
 
-    safe = walk(config)
-    for key in ("compile_config", "build_config"):
-        safe.pop(key, None)
+    safe = walk({k: v for k, v in config.items() if k not in ("compile_config", "build_config")})
     left = sorted(set(operations) - used)
     if left and any_lambda(config):
         print(f"the recipe's operation for {left[0]!r} was not needed", flush=True)
