@@ -91,6 +91,16 @@ class TestApply:
         assert sorted(names) == ["bleed", "mine"]
         assert segmentation.GetSegmentation().GetNumberOfSegments() == 2
 
+    def test_again_leaves_one_set_of_tables_and_one_plot(self, opened: Opened) -> None:
+        ready(opened)
+        for _ in range(2):
+            opened.ui.applyButton.click()
+            opened.finish(scores_result())
+        assert sorted(t.GetName() for t in nodes(opened, "vtkMRMLTableNode")) == [
+            "head Bleeds on head CT scores", "head Bleeds on head CT slices",
+        ]  # fmt: skip
+        assert len(nodes(opened, "vtkMRMLPlotChartNode")) == 1 and len(nodes(opened, "vtkMRMLPlotSeriesNode")) == 2
+
     def test_other_model_gets_a_segmentation_of_its_own(self, opened: Opened) -> None:
         ready(opened)
         opened.ui.applyButton.click()
@@ -318,6 +328,19 @@ class TestResults:
         assert nodes(opened, "vtkMRMLTableNode") == []
         assert opened.scene.GetNumberOfNodes() <= before + 1  # a display node may stay
         assert not opened.ui.undoButton.enabled
+
+    def test_undo_of_the_second_run_brings_back_the_tables_of_the_first(self, opened: Opened) -> None:
+        from medseg_mrml import table_from_node
+
+        ready(opened)
+        opened.ui.applyButton.click()
+        opened.finish(scores_result(6))
+        opened.ui.applyButton.click()
+        opened.finish(scores_result(12))
+        opened.ui.undoButton.click()
+        rows = {t.name: len(t.rows) for t in map(table_from_node, nodes(opened, "vtkMRMLTableNode"))}
+        assert rows == {"slices": 6, "scores": 2}
+        assert len(nodes(opened, "vtkMRMLPlotChartNode")) == 1
 
     def test_removed_table_leaves_the_panel(self, opened: Opened) -> None:
         ready(opened)

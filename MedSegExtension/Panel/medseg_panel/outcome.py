@@ -5,16 +5,25 @@ What the results section shows is kept as references of the parameter node, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from medseg.model_card import ModelCard
-from medseg.result import Result
+from medseg.result import Result, Table
 from medseg.volume import Volume
-from medseg_mrml import Applied, apply_result, color_series, node_from_volume, plot_table, restore, table_to_node
+from medseg_mrml import (
+    Applied,
+    apply_result,
+    color_series,
+    node_from_volume,
+    plot_table,
+    table_from_node,
+    table_to_node,
+    undo,
+)
 
 VOLUME_ROLE, SEGMENTATION_ROLE = "resultVolume", "resultSegmentation"
 TABLE_ROLE, CHART_ROLE = "resultTable", "resultChart"
@@ -23,22 +32,35 @@ _POSITIONS = ("centre_r_mm", "centre_a_mm", "centre_s_mm")
 
 @dataclass(eq=False)
 class Outcome:
-    """The nodes of one run. ``applied``: the segmentation and its state before; None for classifications."""
+    """The nodes of one run. ``applied``: the segmentation and its state before; None for classifications.
+
+    ``refilled``: tables of the run before that were filled anew, with what they held; ``chart_kept``: its plot stays.
+    """
 
     volume: Any
     applied: Applied | None = None
     tables: list[Any] = field(default_factory=list)
     chart: Any = None
     probabilities: list[Any] = field(default_factory=list)
+    refilled: list[tuple[Any, Table]] = field(default_factory=list)
+    chart_kept: bool = False
+
+    def before(self) -> Outcome:
+        """The run before this one, as far as its nodes were used on."""
+        applied = self.applied if self.applied is not None and self.applied.before is not None else None
+        chart = self.chart if self.chart_kept else None
+        return Outcome(self.volume, applied, [node for node, _table in self.refilled], chart)
 
     def undo(self, scene: Any) -> None:
         """Take the result out of the scene again; the segmentation is as it was before."""
         if self.applied is not None and self.applied.node.GetScene() is scene:
-            if self.applied.before is None:
-                scene.RemoveNode(self.applied.node)
-            else:
-                restore(self.applied.node, self.applied.before)
-        for node in [*series_of(self.chart), self.chart, *self.tables, *self.probabilities]:
+            undo(self.applied)
+        old = [node for node, _table in self.refilled]
+        chart = [] if self.chart_kept else [*series_of(self.chart), self.chart]
+        for node, table in self.refilled:
+            if node.GetScene() is scene:
+                table_to_node(table, scene, node=node)
+        for node in [*chart, *(t for t in self.tables if t not in old), *self.probabilities]:
             if node is not None and node.GetScene() is scene:
                 scene.RemoveNode(node)
 
@@ -49,9 +71,19 @@ def series_of(chart: Any) -> list[Any]:
 
 
 def apply(
-    result: Result, scene: Any, volume: Any, card: ModelCard, output: Any, warn: Callable[[str], None]
+    result: Result,
+    scene: Any,
+    volume: Any,
+    card: ModelCard,
+    output: Any,
+    warn: Callable[[str], None],
+    previous: Sequence[Any] = (),
 ) -> Outcome:
-    """Put ``result`` of ``card`` on ``volume`` into ``scene``. ``output``: a segmentation, or None for a new one."""
+    """Put ``result`` of ``card`` on ``volume`` into ``scene``. ``output``: a segmentation, or None for a new one.
+
+    ``previous``: tables and plot of the run before; those of the same model and volume are filled anew, so that it
+    does not leave a second set of them.
+    """
     outcome = Outcome(volume)
     base = f"{volume.GetName()} {card.title}"
     if result.layers:
@@ -59,27 +91,43 @@ def apply(
             result, scene, reference_node=volume, output_node=output, name=base, model_id=card.id, warn=warn
         )
     for name, table in result.tables.items():
-        outcome.tables.append(table_to_node(table, scene, name=f"{base} {name}", reference_node=volume))
+        title = f"{base} {name}"
+        old = next((n for n in previous if n.IsA("vtkMRMLTableNode") and n.GetName() == title), None)
+        if old is not None:
+            outcome.refilled.append((old, table_from_node(old)))
+        outcome.tables.append(table_to_node(table, scene, name=title, reference_node=volume, node=old))
         if name == "slices":
-            columns = [c.name for c in table.columns if c.name != "slice" and c.name not in _POSITIONS]
-            outcome.chart = plot_table(
-                outcome.tables[-1],
-                scene,
-                x="slice",
-                columns=columns,
-                colors=color_series(columns, result.classes),
-                name=f"{base} plot",
-                x_title="Slice",
-                reference_node=volume,
-            )
-            # The node's name is long for the views; the chart has little room above it.
-            outcome.chart.SetTitle(_("Scores of each slice"))
-            outcome.chart.SetTitleFontSize(14)
+            outcome.chart = next((n for n in previous if _plots(n, old)), None)
+            outcome.chart_kept = outcome.chart is not None
+            outcome.chart = outcome.chart or _plot(outcome.tables[-1], table, result, scene, volume, f"{base} plot")
     for name, array in result.probabilities.items():
         made = node_from_volume(Volume(array, result.grid, None, f"{base} {name} probability"), scene)
         made.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         outcome.probabilities.append(made)
     return outcome
+
+
+def _plots(chart: Any, table: Any) -> bool:
+    """True where ``chart`` is a plot of the table node ``table``."""
+    return chart.IsA("vtkMRMLPlotChartNode") and any(s.GetTableNode() is table for s in series_of(chart) if table)
+
+
+def _plot(node: Any, table: Table, result: Result, scene: Any, volume: Any, name: str) -> Any:
+    columns = [c.name for c in table.columns if c.name not in ("slice", "frame", *_POSITIONS)]
+    chart = plot_table(
+        node,
+        scene,
+        x="slice",
+        columns=columns,
+        colors=color_series(columns, result.classes),
+        name=name,
+        x_title="Slice",
+        reference_node=volume,
+    )
+    # The node's name is long for the views; the chart has little room above it.
+    chart.SetTitle(_("Scores of each slice"))
+    chart.SetTitleFontSize(14)
+    return chart
 
 
 def remember(parameters: Any, outcome: Outcome) -> None:

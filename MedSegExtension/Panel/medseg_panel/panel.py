@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from medseg import model_store
 from medseg.errors import MedSegError
 from medseg.model_card import ModelCard
+from medseg_mrml import rehearse
 
 from .dialogs import SlicerDialogs
 from .inputs import InputsSection
@@ -23,7 +24,7 @@ from .outcome import Outcome
 from .report import support_report
 from .results import ResultsSection
 from .run import RunSection
-from .runs import Runs, sentence_of
+from .runs import Runs, at_once, sentence_of
 from .seams import Dialogs, ModelStore, Worker
 from .seams import Installer as InstallerSeam
 from .windowing import WindowingSection
@@ -31,12 +32,16 @@ from .windowing import WindowingSection
 
 @dataclass
 class Collaborators:
-    """What the panel works with. ``installer(log)`` makes the installer, which writes to the panel's log."""
+    """What the panel works with. ``installer(log)`` makes the installer, which writes to the panel's log.
+
+    ``later(work)``: calls ``work`` when Slicer has handled the events that wait.
+    """
 
     worker: Worker
     store: ModelStore
     dialogs: Dialogs
     installer: Callable[[Callable[[str], None]], InstallerSeam]
+    later: Callable[[Callable[[], None]], None] = at_once
 
 
 def slicer_collaborators(resources: Path) -> Collaborators:
@@ -50,7 +55,7 @@ def slicer_collaborators(resources: Path) -> Collaborators:
     def installer(log: Callable[[str], None]) -> Installer:
         return Installer(resources / "requirements.txt", SlicerPip(), dialogs, log, worker.restart)
 
-    return Collaborators(worker, model_store, dialogs, installer)
+    return Collaborators(worker, model_store, dialogs, installer, lambda work: qt.QTimer.singleShot(0, work))
 
 
 class Panel:
@@ -63,7 +68,8 @@ class Panel:
         self._own_output = ""
         self._warm = False
         self._updating = self._look_due = False
-        self.runs = Runs(scene, others.worker, self)
+        self._rehearsed = False
+        self.runs = Runs(scene, others.worker, self, others.later)
         self.run = RunSection(ui, self.apply, self.runs.cancel_by_user, self.ask_devices)
         self.inputs = InputsSection(ui, scene, self._input_chosen)
         self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update)
@@ -130,6 +136,9 @@ class Panel:
 
     def enter(self) -> None:
         """The user came to the module."""
+        if not self._rehearsed:
+            self._rehearsed = True
+            rehearse(self._scene)
         self.model.refresh()
         self.inputs.fill()
         self.results.refresh()
@@ -242,6 +251,7 @@ class Panel:
                     output=parameters.outputSegmentation,
                     region=parameters.regionOfInterest,
                     all_frames=parameters.allFrames,
+                    previous=self.results.nodes(),
                 )
         except Exception as error:  # whatever it is, the user is told and can go on
             self._failed(sentence_of(error))
@@ -280,12 +290,17 @@ class Panel:
         self.run.warn(sentence)
 
     def run_ended(self, sentence: str, outcome: Outcome | None, failed: bool) -> None:
-        if outcome is not None and self._parameters is not None:
-            self.results.show(outcome)
-            if outcome.applied is not None:
-                if self._parameters.outputSegmentation is not outcome.applied.node:
-                    self._own_output = outcome.applied.node.GetID()
-                self._parameters.outputSegmentation = outcome.applied.node
+        # What follows changes the parameter node several times; one look at it afterwards is enough.
+        self._updating = True
+        try:
+            if outcome is not None and self._parameters is not None:
+                self.results.show(outcome)
+                if outcome.applied is not None:
+                    if self._parameters.outputSegmentation is not outcome.applied.node:
+                        self._own_output = outcome.applied.node.GetID()
+                    self._parameters.outputSegmentation = outcome.applied.node
+        finally:
+            self._updating = False
         if failed:
             self._failed(sentence)
         else:

@@ -14,6 +14,7 @@ from medseg.errors import MedSegError
 from medseg.result import Table
 from medseg_mrml import table_from_node
 from medseg_mrml.segmentation import CLASS_TAG
+from medseg_mrml.tables import NAME_ATTRIBUTE
 
 from . import export, outcome, views
 from .outcome import Outcome
@@ -101,6 +102,10 @@ class ResultsSection:
         if not tables and segmentation is None:
             self._ui.resultLabel.text = _("No result yet.")
 
+    def nodes(self) -> list[Any]:
+        """Tables and plot of the last result."""
+        return [*self._tables(), *(n for n in [self._reference(outcome.CHART_ROLE)] if n is not None)]
+
     def undo(self) -> None:
         """Bring the scene back to how it was before the last run."""
         undone, self._undo = self._undo, None
@@ -108,6 +113,8 @@ class ResultsSection:
             return
         undone.undo(self._scene)
         outcome.forget(self._parameters)
+        if undone.refilled:
+            outcome.remember(self._parameters, undone.before())
         self._log(_("The last result was taken back."))
         self.refresh()
         self._on_undone()
@@ -259,7 +266,7 @@ class ResultsSection:
 
 
 def _kind(table: Any) -> str:
-    return str(table_from_node(table).name)
+    return str(table.GetAttribute(NAME_ATTRIBUTE) or table.GetName())
 
 
 def _first(tables: list[Any]) -> int:

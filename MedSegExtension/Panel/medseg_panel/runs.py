@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ class _Job:
     options: dict[str, Any]
     output_id: str
     region: Any
+    previous: list[Any]
     frame_numbers: list[int | None]
     position: int = 0
     outcome: Outcome | None = None
@@ -48,11 +50,18 @@ class _Job:
     stopped: str = ""
 
 
+def at_once(work: Callable[[], None]) -> None:
+    """Call ``work`` now; in the panel ``later`` calls it after the events that wait."""
+    work()
+
+
 class Runs:
     """Starts, cancels and finishes runs. It is the worker's `seams.Listener`."""
 
-    def __init__(self, scene: Any, worker: Worker, view: RunView) -> None:
-        self._scene, self._worker, self._view = scene, worker, view
+    def __init__(
+        self, scene: Any, worker: Worker, view: RunView, later: Callable[[Callable[[], None]], None] = at_once
+    ) -> None:
+        self._scene, self._worker, self._view, self._later = scene, worker, view, later
         self._job: _Job | None = None
 
     @property
@@ -60,9 +69,19 @@ class Runs:
         """True from `start` until `RunView.run_ended`."""
         return self._job is not None
 
-    def start(self, card: ModelCard, volumes: list[Any], options: dict[str, Any], *,
-              output: Any = None, region: Any = None, all_frames: bool = False) -> bool:  # fmt: skip
+    def start(
+        self,
+        card: ModelCard,
+        volumes: list[Any],
+        options: dict[str, Any],
+        *,
+        output: Any = None,
+        region: Any = None,
+        all_frames: bool = False,
+        previous: Sequence[Any] = (),
+    ) -> bool:
         """Start a run; False where one goes on already. ``options``: fields of `RunOptions`; ``region``: a ROI node.
+        ``previous``: tables and plot of the run before (see `outcome.apply`).
 
         Raises `MedSegError` where a volume can not be read or the region lies outside of it.
         """
@@ -71,7 +90,7 @@ class Runs:
         count = frames.frame_count(volumes[0]) if all_frames else 1
         numbers: list[int | None] = list(range(count)) if count > 1 else [None]
         output_id = output.GetID() if output is not None else ""
-        self._job = _Job(card, [v.GetID() for v in volumes], dict(options), output_id, region, numbers)
+        self._job = _Job(card, [v.GetID() for v in volumes], dict(options), output_id, region, list(previous), numbers)
         try:
             self._start_frame(self._job)
         except BaseException:
@@ -147,10 +166,19 @@ class Runs:
             self._job = None
             self._ended(job, sentence_of(error), failed=True)
             return
-        self._job = None
-        self._ended(job, summary(result, job.card, len(job.frame_numbers)), failed=False)
+        # Tables and plot come into the panel after Slicer has drawn the segments: two short breaks, not a long one.
+        self._later(lambda: self._done(job, summary(result, job.card, len(job.frame_numbers))))
 
     # -- steps ------------------------------------------------------------------------------------------------
+
+    def _done(self, job: _Job, sentence: str) -> None:
+        if self._job is not job:
+            return
+        self._job = None
+        if self._scene.GetNodeByID(job.volume_ids[0]) is None:
+            # Scene or volume went away in between.
+            job.outcome, sentence = None, job.stopped
+        self._ended(job, sentence, failed=False)
 
     def _start_frame(self, job: _Job) -> None:
         number = job.frame_numbers[job.position]
@@ -168,14 +196,12 @@ class Runs:
         warn = self._view.run_warning
         done = job.outcome
         output = done.applied.node if done is not None and done.applied is not None else self._output(job)
-        if done is not None:
-            # The tables of the frames before are part of the longer ones that come now.
-            for node in [*outcome.series_of(done.chart), done.chart, *done.tables]:
-                if node is not None:
-                    self._scene.RemoveNode(node)
-        new = outcome.apply(result, self._scene, volume, job.card, output, warn)
+        previous = [*done.tables, done.chart] if done is not None else job.previous
+        alive = [n for n in previous if n is not None and n.GetScene() is self._scene]
+        new = outcome.apply(result, self._scene, volume, job.card, output, warn, alive)
         if done is not None:
             # The first frame knows what was there before the run.
+            new.refilled, new.chart_kept = done.refilled, done.chart_kept
             if new.applied is not None and done.applied is not None:
                 new.applied = replace(new.applied, before=done.applied.before)
             new.probabilities = [*done.probabilities, *new.probabilities]
