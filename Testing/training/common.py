@@ -131,8 +131,6 @@ def write_package(network: nn.Module, example: torch.Tensor, manifest: dict[str,
     """Export to ONNX (opset 17, free batch), check it against torch, and write the package folder."""
     import onnxruntime
 
-    from medseg.manifest import Manifest
-
     folder = MODELS / manifest["id"]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.onnx"
@@ -146,12 +144,19 @@ def write_package(network: nn.Module, example: torch.Tensor, manifest: dict[str,
         difference = float(np.abs(session.run(None, {"image": example.numpy()})[0] - network(example).numpy()).max())
     if difference > 1e-4:
         raise RuntimeError(f"the exported network differs from the trained one by {difference:.2g}")
-    manifest = json.loads(json.dumps(manifest))
-    manifest["weights"] = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    manifest["card"]["figures"] = figures
-    Manifest.model_validate(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    manifest = {**manifest, "weights": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
     print(f"{folder.name}: {path.stat().st_size / 1e6:.2f} MB, ONNX differs from torch by {difference:.1e}")
+    write_figures(manifest, figures)
+    return folder
+
+
+def write_figures(manifest: dict[str, Any], figures: dict[str, str]) -> None:
+    """Write the manifest with ``figures`` on its card into the package."""
+    from medseg.manifest import Manifest
+
+    manifest = {**manifest, "card": {**manifest["card"], "figures": figures}}
+    Manifest.model_validate(manifest)
+    path = MODELS / manifest["id"] / "manifest.json"
+    path.write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for name, value in figures.items():
         print(f"  {name}: {value}")
-    return folder

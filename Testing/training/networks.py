@@ -48,8 +48,8 @@ class SliceClassifier(nn.Module):
 class UNet(nn.Module):
     """U-Net with two convolutions a level, strided down, transposed up. Logits out; sizes divisible by 2^levels.
 
-    ``shuffle`` (2D): the image's 2x2 blocks become channels before the first level and classes after the last, which
-    keeps every pixel at a quarter of the cost. ``shuffle=False``: the first level works on the image itself.
+    ``shuffle``: blocks of 2x2 pixels (2x2x2 voxels) become channels before the first level and classes after the last,
+    which keeps every pixel at a fraction of the cost. ``shuffle=False``: the first level works on the image itself.
     """
 
     def __init__(
@@ -64,10 +64,13 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         up, last = (nn.ConvTranspose2d, nn.Conv2d) if dims == 2 else (nn.ConvTranspose3d, nn.Conv3d)
-        self.before: nn.Module = nn.PixelUnshuffle(2) if shuffle else nn.Identity()
-        self.after: nn.Module = nn.PixelShuffle(2) if shuffle else nn.Identity()
-        if shuffle:
+        self.before: nn.Module = nn.Identity()
+        self.after: nn.Module = nn.Identity()
+        if shuffle and dims == 2:
+            self.before, self.after = nn.PixelUnshuffle(2), nn.PixelShuffle(2)
             inputs, outputs = 4 * inputs, 4 * outputs
+        elif shuffle:  # no such layer in 3D: a learned one
+            self.before, inputs = nn.Conv3d(inputs, 8 * inputs, 2, 2), 8 * inputs
         self.down, self.up, self.merge = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
             self.down.append(nn.Sequential(_conv(dims, inputs, width, 2 if level else 1), _conv(dims, width, width)))
@@ -76,7 +79,8 @@ class UNet(nn.Module):
             self.up.append(up(deep, width, 2, 2))
             self.merge.append(nn.Sequential(_conv(dims, 2 * width, width), _conv(dims, width, width)))
         self.drop = (nn.Dropout2d if dims == 2 else nn.Dropout3d)(dropout)
-        self.last = last(widths[0], outputs, 1)
+        split = shuffle and dims == 3
+        self.last = nn.ConvTranspose3d(widths[0], outputs, 2, 2) if split else last(widths[0], outputs, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         skips, x = [], self.before(x)

@@ -28,7 +28,7 @@ DATA = SHARED / "images" / "wmh"
 VOLUMES, SLICES = ("105465", "104252", "105074"), "101228"
 PATIENTS = (*VOLUMES, SLICES)
 WIDTHS = (16, 32, 56, 80)
-CROP = 192
+CROP = 160
 MANIFEST = shipped_manifest("wmh-compact")
 
 
@@ -119,7 +119,7 @@ def train(data: dict[str, tuple[np.ndarray, np.ndarray]], seed: int, steps: int,
     network = UNet(2, 1, 3, WIDTHS, dropout=0.15, shuffle=True).to(memory_format=torch.channels_last)
 
     def loss_of(step: int) -> torch.Tensor:
-        chosen = torch.from_numpy(rng.choice(len(images), 8, p=weight))
+        chosen = torch.from_numpy(rng.choice(len(images), 6, p=weight))
         image, truth = augment(images[chosen], truths[chosen])
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(image.contiguous(memory_format=torch.channels_last))
