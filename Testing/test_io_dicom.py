@@ -238,6 +238,32 @@ def test_enhanced_multiframe_is_placed_by_its_functional_groups(tmp_path):
     assert volume.grid.spacing == pytest.approx((0.75, 0.5, 2)) and volume.grid.origin == (5, 6, 0)
 
 
+@pytest.mark.parametrize(
+    ("tag", "text", "wrong"),
+    [
+        ("PixelSpacing", b"0.625\\0.625", b"0,625\\0,625"),
+        ("SliceThickness", b"2.5555", b"2,5555"),
+        ("RescaleSlope", b"1.0625", b"1,0625"),
+        ("RescaleSlope", b"1.0625", b"1\\0.25"),
+        ("SeriesNumber", b"77777", b"7x.77"),
+    ],
+)
+def test_text_that_is_no_number_is_named_with_its_tag(tmp_path, tag, text, wrong):
+    """Some programs write decimal commas; a traceback would not tell the user which file and which tag."""
+    tags = {"PixelSpacing": [0.625, 0.625], "SliceThickness": "2.5555", "RescaleSlope": "1.0625"}
+    path = write_dicom(tmp_path / "d" / "comma.dcm", PIXELS, **tags, RescaleIntercept=0, SeriesNumber="77777")
+    data = path.read_bytes()
+    assert data.count(text) == 1
+    path.write_bytes(data.replace(text, wrong))
+    with pytest.raises(InputError, match=rf"comma\.dcm: its {tag} is not a valid number"):
+        read_volume(path.parent)
+
+
+def test_units_that_are_not_hounsfield_are_told(tmp_path):
+    path = write_dicom(tmp_path / "ct.dcm", PIXELS, RescaleType="US")
+    assert any("CT in units of US" in w for w in read_volume(path).warnings)
+
+
 def test_a_cine_is_refused(tmp_path):
     path = write_dicom(tmp_path / "cine.dcm", np.stack([PIXELS] * 4), NumberOfFrames=4)
     with pytest.raises(InputError, match=r"cine\.dcm has 4 frames without a position each"):

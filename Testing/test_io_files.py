@@ -60,6 +60,14 @@ def test_ras_space_and_list_axes_of_nrrd(tmp_path):
     assert bare.grid.spacing == (1, 2, 3) and any("does not say how it lies" in w for w in bare.warnings)
 
 
+@pytest.mark.parametrize("space", ["scanner-xyz", "3D-right-handed"])
+def test_a_nrrd_space_that_is_not_the_patients_is_told(tmp_path, space):
+    """ITK takes any other space for LPS without a word; left and right may be exchanged."""
+    fields = f"dimension: 3\nsizes: 5 6 7\nspace: {space}\nspace directions: (1,0,0) (0,2,0) (0,0,3)\n"
+    volume = read_volume(nrrd(tmp_path / "room.nrrd", fields))
+    assert any(f"space field: {space}" in w for w in volume.warnings)
+
+
 def test_4d_metaimage_and_a_sheared_direction(tmp_path):
     four = sitk.JoinSeries([itk_image(COUNT), itk_image(COUNT + 500)])
     sitk.WriteImage(four, str(tmp_path / "4d.mha"))

@@ -153,6 +153,15 @@ def test_scale_is_honoured_and_integers_stay_integers(tmp_path, slope, intercept
     assert volume.array.dtype == dtype and np.array_equal(volume.array, values)
 
 
+@pytest.mark.parametrize(("slope", "intercept"), [(2.0**70, 0), (1, -(2.0**40)), (1, 2.0**63)])
+def test_a_scale_beyond_the_integers_is_honoured_as_well(tmp_path, slope, intercept):
+    volume = read_volume(write_nifti(tmp_path / "s.nii", COUNT // 1000, qform_code=1, slope=slope, intercept=intercept))
+    assert np.allclose(volume.array, intercept)
+    far = np.full((2, 2, 2), int(abs(intercept)) if abs(intercept) < 2**31 else 5, np.int32)
+    volume = read_volume(write_nifti(tmp_path / "t.nii", far, qform_code=1, slope=slope, intercept=intercept))
+    assert np.allclose(volume.array, far.astype(float) * slope + intercept)
+
+
 def test_double_becomes_single_unless_it_would_lose_values(tmp_path):
     small = read_volume(write_nifti(tmp_path / "a.nii", COUNT / 3, qform_code=1))
     assert small.array.dtype == np.float32 and small.warnings == ()

@@ -56,6 +56,13 @@ def test_without_window_the_range_is_scaled_and_told(tmp_path):
     assert any("range 100 to 2116" in w for w in volume.warnings)
 
 
+def test_a_window_that_is_no_number_is_refused(tmp_path):
+    """It would make a black film, and the network would find nothing on it."""
+    path = write_dicom(tmp_path / "nan.dcm", RAMP, **FILM, WindowCenter=5, WindowWidth=float("nan"))
+    with pytest.raises(InputError, match=r"nan\.dcm: its window .* is not valid"):
+        read_volume(path)
+
+
 def test_two_windows_use_the_first_and_say_so(tmp_path):
     tags = {**FILM, "WindowCenter": [1000, 3000], "WindowWidth": [500, 600]}
     volume = read_volume(write_dicom(tmp_path / "two.dcm", RAMP, **tags))

@@ -119,8 +119,9 @@ def rescaled(stored: Array, slope: float, intercept: float) -> Array:
         ends = [int(v) * int(slope) + int(intercept) for v in (stored.min(), stored.max())]
         for dtype in (np.int16, np.int32, np.int64):
             info = np.iinfo(dtype)
-            if info.min <= min(ends) and max(ends) <= info.max:
-                work = np.result_type(dtype, np.int32)
+            work = np.result_type(dtype, np.int32)
+            fits = info.min <= min(ends) and max(ends) <= info.max
+            if fits and max(abs(slope), abs(intercept)) < np.iinfo(work).max:  # what wraps on the way wraps back
                 return (stored.astype(work) * int(slope) + int(intercept)).astype(dtype)
     out = np.empty(stored.shape, np.float32)
     for n in range(stored.shape[0]):  # slice by slice: double precision without a double copy of the volume

@@ -15,7 +15,7 @@ from ..monitor import Monitor
 from ..volume import Volume
 from ._common import Array, compact
 from .dicom_pixels import modality_values, read_dataset, read_frames
-from .dicom_series import choose, is_dicom_head, modality_of, scan
+from .dicom_series import check_values, choose, is_dicom_head, modality_of, scan
 from .dicom_stack import Slice, build, in_order
 from .xray import is_film, read_film
 
@@ -26,6 +26,13 @@ _TAGS = (
     "RescaleIntercept", "RescaleType", "WindowCenter", "WindowWidth", "VOILUTFunction", "GantryDetectorTilt",
     "SliceThickness", "SpacingBetweenSlices", "ViewPosition", "PatientOrientation", "PresentationLUTShape",
     "MagneticFieldStrength", "EchoTime", "RepetitionTime", "InversionTime", "LossyImageCompression",
+)  # fmt: skip
+
+# What the reader reckons with.
+_NUMBERS = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness",
+    "NominalScannedPixelSpacing", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "GantryDetectorTilt",
 )  # fmt: skip
 
 # Steps that undo the rescale need these, and only mean something where they are the same on every slice.
@@ -55,6 +62,7 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
         if monitor is not None:
             monitor.progress(n, len(paths), "reading DICOM")
         dataset = read_dataset(path)
+        check_values(dataset, _NUMBERS, path.name)
         if n == 0:
             modality = modality_of(dataset)
             if modality is not None and not dataset.get("Modality"):
@@ -73,7 +81,11 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
     common = _common_tags(tags, name, warnings)
     if common.get("PhotometricInterpretation") == "MONOCHROME1":
         warnings.append(f"{name} is stored with inverted grey values (MONOCHROME1); its values were kept as they are.")
-    padding = common.get("PixelPaddingValue")
+    if common.get("RescaleType", "HU") != "HU" and modality == "CT":
+        warnings.append(f"{name} is CT in units of {common['RescaleType']}; they were taken for Hounsfield units.")
+    # where slices have rescales of their own, no one number is the padding
+    alike = all(t.get(k) == tags[0].get(k) for t in tags for k in ("RescaleSlope", "RescaleIntercept"))
+    padding = common.get("PixelPaddingValue") if alike else None
     if padding is not None:
         padding = padding * common.get("RescaleSlope", 1.0) + common.get("RescaleIntercept", 0.0)
     array, grid, stack = build(slices, padding, name, common.get("GantryDetectorTilt"), warnings)

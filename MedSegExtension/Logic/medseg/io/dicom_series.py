@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import warnings as python_warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pydicom
+from pydicom.datadict import dictionary_VM
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 
 from ..errors import InputError
 from ..monitor import Monitor
@@ -148,9 +151,30 @@ def read_header(path: Path) -> Any | None:
     try:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")
-            return pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_LISTED_TAGS))
+            header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_LISTED_TAGS))
     except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
         raise InputError(f"{path.name} is a truncated or damaged DICOM file; copy or export it again.") from error
+    check_values(header, _LISTED_TAGS, path.name)
+    return header
+
+
+def check_values(dataset: Any, keywords: Iterable[str], name: str) -> None:
+    """`InputError` that names the tag where text stands for a number (a decimal comma), or several numbers for one.
+
+    pydicom keeps such text as it is, with a Python warning.
+    """
+    for keyword in keywords:
+        if keyword not in dataset:
+            continue
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")
+            element = dataset[keyword]
+        if element.VR not in ("DS", "IS", "US", "SS"):
+            continue
+        several = isinstance(element.value, MultiValue)
+        values = element.value if several else [element.value or 0]
+        if any(isinstance(v, str) for v in values) or (several and dictionary_VM(keyword) == "1"):
+            raise InputError(f"{name}: its {keyword} is not a valid number; correct the header or export it again.")
 
 
 def is_dicom_head(head: bytes) -> bool:

@@ -96,8 +96,12 @@ def _read_with_itk(path: Path) -> Volume:
         array = np.moveaxis(array.reshape(-1, *array.shape[-4:]), 0, -2)
         array = array.reshape(*array.shape[:3], -1)
     array = array[..., 0] if array.shape[3] == 1 else array
-    if path.suffix.lower() in (".nrrd", ".nhdr") and not image.HasMetaDataKey("NRRD_space"):
-        warnings.append(f"{path.name} does not say how it lies in the patient (no space field); LPS axes were assumed.")
+    if path.suffix.lower() in (".nrrd", ".nhdr"):
+        space = image.GetMetaData("NRRD_space") if image.HasMetaDataKey("NRRD_space") else "none"
+        if not space.startswith("left-posterior-superior"):  # ITK turns the other patient spaces into this one
+            warnings.append(
+                f"{path.name} does not say how it lies in the patient (space field: {space}); LPS axes were assumed."
+            )
     return Volume(
         compact(np.ascontiguousarray(array), path.name, warnings),
         _itk_grid(image),

@@ -15,7 +15,7 @@ import SimpleITK as sitk
 from ..errors import InputError
 from ..grid import Grid
 from ..volume import Volume
-from ._common import Array, compact, read_itk
+from ._common import Array, check_file, compact, read_itk
 
 FILM_DIRECTION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
@@ -55,8 +55,10 @@ def read_picture(path: Path) -> Volume:
 
 def _check_jpeg(path: Path) -> None:
     """libjpeg fills what is missing of a cut file with grey and goes on; the end marker must follow the last scan."""
+    if not check_file(path).startswith(b"\xff\xd8"):
+        return
     data = path.read_bytes()
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):
         raise InputError(f"{path.name} is truncated: it ends inside the picture; copy or export it again.")
 
 

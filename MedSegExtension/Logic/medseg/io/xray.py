@@ -92,8 +92,8 @@ def _windowed(values: Array, tags: dict[str, Any], name: str, warnings: list[str
         centre, width = centre[0], width[0]
     x, c, w = values.astype(np.float64), float(centre), float(width)
     function = tags.get("VOILUTFunction", "LINEAR")
-    if w <= 0 or (function == "LINEAR" and w < 1):
-        raise InputError(f"{name}: its window width {w:g} is not valid; correct the header.")
+    if not np.isfinite([c, w]).all() or w <= 0 or (function == "LINEAR" and w < 1):
+        raise InputError(f"{name}: its window (level {c:g}, width {w:g}) is not valid; correct the header.")
     if function == "SIGMOID":
         return np.asarray(1 / (1 + np.exp(np.clip(-4 * (x - c) / w, -700, 700))))
     if function == "LINEAR_EXACT":
