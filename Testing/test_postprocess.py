@@ -93,8 +93,8 @@ def test_remove_small_by_volume_uses_the_voxel_volume():
     assert clean(labels, {"step": "remove_small", "mm3": 3.0}, grid=small)[0].sum() == 3
 
 
-def test_remove_small_without_a_size_is_an_error_of_the_model():
-    with pytest.raises(ModelError, match="remove_small"):
+def test_remove_small_without_a_size_is_refused_with_the_manifest():
+    with pytest.raises(ValueError, match="voxels or mm3"):
         clean(random_labels(1), {"step": "remove_small"})
 
 

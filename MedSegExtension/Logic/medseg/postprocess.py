@@ -157,8 +157,6 @@ def _select(step: ComponentStep, segment: _Segment, box: Box, grid: Grid, axis: 
 def _kept(step: ComponentStep, found: Components, grid: Grid, axis: int, location: Mask | None) -> Mask:
     """For each component whether it stays."""
     if isinstance(step, RemoveSmall):
-        if step.voxels is None and step.mm3 is None:
-            raise ModelError("The step remove_small needs 'voxels' or 'mm3' in the manifest; it has neither.")
         keep = np.ones(found.count, dtype=bool)
         if step.voxels is not None:
             keep &= found.sizes >= step.voxels

@@ -289,9 +289,9 @@ class RemoveSmall(SegmentStep):
     connectivity: Literal[4, 8, 6, 18, 26] = 26
 
     @model_validator(mode="after")
-    def _one_size(self) -> RemoveSmall:
-        if (self.voxels is None) == (self.mm3 is None):
-            raise ValueError("exactly one of voxels and mm3 is needed")
+    def _some_size(self) -> RemoveSmall:
+        if self.voxels is None and self.mm3 is None:
+            raise ValueError("voxels or mm3 (or both) is needed")
         return self
 
 
