@@ -70,7 +70,7 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.addObserver(scene, scene.NodeAddedEvent, self.onNodeAdded)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
 
     def cleanup(self):
         self.setParameterNode(None)
@@ -79,7 +79,7 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel.cleanup()
 
     def enter(self):
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
         self.panel.enter()
 
     def exit(self):
@@ -96,12 +96,12 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller, event):
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
         self.panel.scene_closed()
 
     def onSceneEndImport(self, caller, event):
         self.setParameterNode(None)
-        self.initializeParameterNode()
+        self.setParameterNode(self.logic.getParameterNode())
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeAdded(self, caller, event, node):
@@ -112,9 +112,6 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onNodeRemoved(self, caller, event, node):
         if not caller.IsBatchProcessing():
             self.panel.node_removed(node)
-
-    def initializeParameterNode(self):
-        self.setParameterNode(self.logic.getParameterNode())
 
     def setParameterNode(self, parameters):
         if self._parameters is not None:
@@ -136,7 +133,7 @@ class MedSegExtensionLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         add_paths()
-        from medseg_panel.parameters import MedSegParameters
+        from medseg_panel.parameters import MedSegParameters  # not before the module is opened
 
         return MedSegParameters(ScriptedLoadableModuleLogic.getParameterNode(self))
 
@@ -144,11 +141,8 @@ class MedSegExtensionLogic(ScriptedLoadableModuleLogic):
 class MedSegExtensionTest(ScriptedLoadableModuleTest):
     """Runs in Slicer's self tests and under Reload & Test."""
 
-    def setUp(self):
-        slicer.mrmlScene.Clear(0)
-
     def runTest(self):
-        self.setUp()
+        slicer.mrmlScene.Clear(0)
         add_paths()
         from medseg_panel.self_test import run_on_phantom
 
