@@ -149,7 +149,8 @@ def check_undo(session: Session) -> str:
     node.GetSegmentation().AddSegment(other, "mine")
     slicer.util.arrayFromVolume(volume)[:, :, :64] = 0
     slicer.util.arrayFromVolumeModified(volume)
-    session.run("bright", volume)
+    session.apply()
+    common.run_ended(session.widget)
     true(session.segmentation is node, "the second result did not go into the same segmentation")
     true(int(session.labels().astype(bool).sum()) < int(first.astype(bool).sum()), "the second run changed nothing")
     session.widget.ui.undoButton.click()

@@ -40,6 +40,7 @@ def main() -> int:
         except Exception:
             failed += 1
             print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
+    session.cleanup()
     print(f"{len(chosen) - failed} passed, {failed} failed", flush=True)
     return failed
 
@@ -50,6 +51,6 @@ except Exception:
     traceback.print_exc()
     failures = 1
 # Slicer deletes this name when it loads a module, and wants it when the script ends.
-import sys  # noqa: E402, F811
+import sys  # noqa: E402
 
 common.exit_with(1 if failures else 0)

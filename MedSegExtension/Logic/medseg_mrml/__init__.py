@@ -18,6 +18,7 @@ _PUBLIC = {
     "node_from_volume": "volumes",
     "plot_table": "tables",
     "probability_nodes": "volumes",
+    "rehearse": "segmentation",
     "restore": "snapshot",
     "take_snapshot": "snapshot",
     "undo": "segmentation",

@@ -16,6 +16,7 @@ import slicer
 import vtk
 
 from medseg.errors import InputError
+from medseg.grid import Grid
 from medseg.result import Layer, Result, SegmentClass
 
 from .arrays import array_of, grid_of, oriented_image, unique_name, vtk_ready
@@ -121,6 +122,28 @@ def _add_to(node: Any, result: Result, reference_node: Any, model_id: str, tell:
         node.EndModify(modified)
 
 
+def rehearse(scene: Any) -> None:
+    """Add and remove an unseen segmentation, so that the first result does not wait for what Slicer loads only then.
+
+    Icons, terminologies, display pipelines and shaders of segmentations freeze the application for about 0.15 s at
+    their first use. Nothing stays in ``scene``.
+    """
+    node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    node.UnRegister(None)
+    node.SetName("MedSeg rehearsal")
+    node.SetSaveWithScene(False)
+    image = oriented_image(np.ones((2, 2, 2), np.uint8), Grid((2, 2, 2), (1, 1, 1), (0, 0, 0), np.eye(3)))
+    segment = slicer.vtkSegment()
+    segment.SetName("rehearsal")
+    segment.SetLabelValue(1)
+    segment.AddRepresentation(BINARY, image)
+    node.GetSegmentation().AddSegment(segment)
+    scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetOpacity(0.0)
+    undo(Applied(node, (), None))
+
+
 def undo(applied: Applied) -> None:
     """Take back what `apply_result` did: the earlier segments come back, a node that it made is removed.
 
@@ -136,8 +159,9 @@ def undo(applied: Applied) -> None:
     for identifier in node.GetSegmentation().GetSegmentIDs():
         # Else the application splits the shared labelmap for each segment that it takes leave of, 1.6 s for 18.
         node.GetSegmentation().GetSegment(identifier).RemoveAllRepresentations()
-    for part in (node.GetDisplayNode(), node.GetStorageNode(), node):
-        if part is not None:
+    for part in (node, node.GetDisplayNode(), node.GetStorageNode()):
+        # The application takes the display node away with the segmentation, slicer-core does not.
+        if part is not None and part.GetScene() is scene:
             scene.RemoveNode(part)
 
 

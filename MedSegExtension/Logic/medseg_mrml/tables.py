@@ -17,6 +17,7 @@ from .hierarchy import place_beside
 NAME_ATTRIBUTE = "MedSeg.Table"
 _KIND = "MedSeg.ColumnType"
 _INT_LIMIT = 2**31 - 1
+_LEGEND_FONT = 11
 
 # Distinct without relying on red against green alone; used where the classes have no colours of their own.
 _PALETTE = (
@@ -101,6 +102,8 @@ def plot_table(
     chart.SetYAxisTitle(y_title)
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 1.0)
+    # The default of 20 covers a third of a usual plot view.
+    chart.SetLegendFontSize(_LEGEND_FONT)
     for column in columns:
         series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", unique_name(scene, column))
         series.SetAndObserveTableNodeID(node.GetID())

@@ -5,6 +5,7 @@ All messages arrive through Qt's signals on the main thread; Python threads hard
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -79,10 +80,8 @@ class QtWorkerProcess:
     def kill(self) -> None:
         """End the worker at once; where ``PythonSlicer`` is a launcher, the Python behind it too."""
         if self.pid and self.pid != int(self._process.processId()):
-            try:
+            with contextlib.suppress(OSError):
                 os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
-            except OSError:
-                pass
         self._process.kill()
 
     def close(self, wait_ms: int = 1000) -> None:
