@@ -84,6 +84,8 @@ def dicom_dataset(pixels: np.ndarray, **tags: Any) -> FileDataset:
         "BitsStored": bits,
         "HighBit": bits - 1,
         "PixelRepresentation": int(signed),
+        "RescaleSlope": 1.0,
+        "RescaleIntercept": 0.0,
     }
     if samples == 3:
         defaults["PlanarConfiguration"] = 0

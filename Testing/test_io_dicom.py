@@ -393,3 +393,9 @@ def test_the_real_tilted_head(shared: Path):
 def test_the_real_slice_with_minimal_tags(shared: Path):
     volume = read_volume(shared / "images" / "lung-ct" / "slice.dcm")
     assert volume.modality == "CT" and volume.array.min() == -2048 and volume.grid.spacing == (0.625, 0.625, 1)
+
+
+def test_ct_that_does_not_say_its_rescale_is_told(tmp_path: Path) -> None:
+    """Taken for Hounsfield units in silence, a model would see everything 1024 too high."""
+    path = write_dicom(tmp_path / "a.dcm", np.ones((4, 4), np.int16), RescaleSlope=None, RescaleIntercept=None)
+    assert any("without RescaleIntercept" in w for w in read_volume(path).warnings)

@@ -83,6 +83,8 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
         warnings.append(f"{name} is stored with inverted grey values (MONOCHROME1); its values were kept as they are.")
     if common.get("RescaleType", "HU") != "HU" and modality == "CT":
         warnings.append(f"{name} is CT in units of {common['RescaleType']}; they were taken for Hounsfield units.")
+    if modality == "CT" and not any("RescaleIntercept" in t for t in tags):
+        warnings.append(f"{name} is CT without RescaleIntercept; its stored values were taken for Hounsfield units.")
     # where slices have rescales of their own, no one number is the padding
     alike = all(t.get(k) == tags[0].get(k) for t in tags for k in ("RescaleSlope", "RescaleIntercept"))
     padding = common.get("PixelPaddingValue") if alike else None
