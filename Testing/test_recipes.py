@@ -7,6 +7,7 @@ architecture of each family runs always, with few filters; ``make test-recipes``
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import keras_environment
 from medseg import load_model, run
 from medseg.errors import ModelError
 from medseg.importer import ImportOptions, Recipe, find_recipe, import_model, onnx_tidy, recipes
+from medseg.importer.environment import clean_environment
 from medseg.monitor import Monitor
 from medseg.phantoms import chest_xray, flair, head_ct, swi
 from medseg.preprocess import prepare
@@ -329,3 +331,43 @@ def test_a_cut_short_keras_file_is_refused_and_leaves_nothing(trained: Any, tmp_
             options=ImportOptions(environment=keras_environment.keras_python()),
         )  # fmt: skip
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cut.h5"]
+
+
+KERAS_3 = """
+import sys, keras
+K = keras.layers
+image = K.Input((256, 256, 1))
+x = K.BatchNormalization()(K.Conv2D(4, 3, padding="same", activation="relu", kernel_regularizer="l2")(image))
+def model(y):
+    made = keras.Model(image, K.Conv2D(1, 1, activation="sigmoid")(y))
+    made.compile("adam", "mse")
+    return made
+model(K.Add()([x, x])).save(sys.argv[1] + "/plain.h5")
+model(x * 2.0 + x).save(sys.argv[1] + "/plain.keras")
+model(K.Lambda(lambda t: t, name="same")(x)).save(sys.argv[1] + "/lambda.keras")
+"""
+
+
+def test_files_of_keras_3_are_read_too(tmp_path: Path) -> None:
+    """Whoever trains today has Keras 3, whose files look different from those of the published models."""
+    python = keras_environment.keras_python()
+    done = subprocess.run(
+        [str(python), "-I", "-c", KERAS_3, str(tmp_path)],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    recipe = find_recipe("lungs-unet")
+    explained = recipe.model_copy(
+        update={"keras": recipe.keras.model_copy(update={"operations": {"same": "identity"}})}
+    )
+    for name, chosen in (("plain.h5", recipe), ("plain.keras", recipe), ("lambda.keras", explained)):
+        package = import_model(
+            tmp_path / name, chosen, tmp_path / f"package-{name}", options=ImportOptions(environment=python)
+        )
+        record = json.loads((package / "import.json").read_text())
+        assert record["largest_difference"] <= 1e-5 and record["framework"].startswith("Keras 3")
+    with pytest.raises(ModelError, match="'same' holds code"):
+        import_model(tmp_path / "lambda.keras", recipe, tmp_path / "no", options=ImportOptions(environment=python))

@@ -323,6 +323,8 @@ def compare(converted: Converted, monitor: Monitor) -> float | None:
 
 
 def _words(converted: Converted, difference: float | None) -> str:
+    if converted.facts.get("framework") == "ONNX":
+        return "nothing was converted: the ONNX file is the original, but for names and batch"
     if converted.probe is None or difference is None:
         return "not compared: the original framework was not at hand on import"
     return f"largest difference {difference:.1e} on a probe input ({converted.probe.framework}, on import)"

@@ -112,7 +112,7 @@ def operation_layer(base):
             super().__init__(**more)
             self.operation = operation
 
-        def call(self, inputs):
+        def call(self, inputs, mask=None, training=None):
             return table[self.operation](inputs)
 
         def get_config(self):
@@ -146,8 +146,10 @@ def load(path, operations, folder, application=None):
     say("building the network")
     try:
         with keras.utils.custom_object_scope(custom):
-            if generation == 3:
+            if generation == 3 and safe.get("module"):
                 model = keras.models.model_from_json(json.dumps(safe), custom_objects=custom)
+            elif generation == 3:
+                model = legacy_model(safe, custom)
             else:
                 model = builder.from_config(safe["config"], custom_objects=custom)
     except Refused:
@@ -159,6 +161,14 @@ def load(path, operations, folder, application=None):
     except Exception as error:
         raise Refused(f"the weights do not fit the description ({first(error)})") from error
     return model, keras
+
+
+def legacy_model(config, custom):
+    """The model of a description that Keras 3 wrote in Keras 2's form, as it does into .h5 files."""
+    from keras.src.legacy.saving import saving_options, saving_utils
+
+    with saving_options.keras_option_scope(use_legacy_config=True):
+        return saving_utils.model_from_config(config, custom_objects=custom)
 
 
 def build_application(facts, weights):

@@ -39,7 +39,7 @@ SAME = {
     "InstanceNormalization": ("GroupNormalization", {"axis", "epsilon", "center", "scale"}),
 }
 TENSOR = {"__keras_tensor__", "__tensor__", "__numpy__", "DTypePolicy", "Policy"}
-MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.", "builtins")
+MODULES = ("keras.", "tf_keras.", "tensorflow.keras.", "tensorflow.python.keras.", "builtins.")
 
 
 class Refused(Exception):
@@ -84,7 +84,7 @@ def safe_config(config, operations, generation):
                 node["module"] = "keras.layers"
             return {k: walk(v) for k, v in node.items()}
         known = short in LAYERS or short in TENSOR or (generation == 3 and short in OPERATIONS_3)
-        if not known or short != kind or not str(module).startswith(MODULES):
+        if not known or short != kind or not f"{module}.".startswith(MODULES):
             raise Refused(f"the layer {name!r} is of the kind {kind!r}, which is not one of Keras' own that are known")
         if node.get("registered_name") not in (None, kind):
             raise Refused(f"the layer {name!r} asks for the registered class {node['registered_name']!r}")

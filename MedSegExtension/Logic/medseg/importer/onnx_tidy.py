@@ -11,6 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from ..devices import prepare_runtime
 from ..errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -83,6 +84,7 @@ def _rename_graph(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 def session(model: onnx.ModelProto) -> Any:
     """An ONNX Runtime session on the CPU."""
+    prepare_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
