@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import os
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+# Qt and Slicer's renderer load libEGL when they are imported, so these files cannot even be collected without it.
+_NEED_OPENGL = ["test_panel_*.py", "test_qt_host.py", "test_mrml_*.py"]
+_NO_OPENGL = os.name == "posix" and ctypes.util.find_library("EGL") is None and not os.environ.get("CI")
+collect_ignore_glob = _NEED_OPENGL if _NO_OPENGL else []
+
+
+def pytest_report_header() -> list[str]:
+    """Says what cannot run here, by name."""
+    lines = []
+    if _NO_OPENGL:
+        lines.append(f"skipped: {', '.join(_NEED_OPENGL)}: libEGL is missing (Debian: apt-get install libegl1 libgl1)")
+    if not SHARED_DATA.is_dir():
+        lines.append("skipped: all tests marked shared_data: the real data is not beside the checkout (../shared/data)")
+    return lines
 
 
 @pytest.fixture(scope="session")
