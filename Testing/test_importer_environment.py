@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 import threading
 import time
@@ -99,11 +100,32 @@ def test_pinned_requirements_are_exact() -> None:
         assert any(x.startswith(("tensorflow-cpu==", "torch==")) for x in lines), name
 
 
-def test_public_entry_is_the_context_manager() -> None:
-    with environment.environment(
-        "keras-requirements.txt", "json", python=Path(sys.executable), wheels=None, monitor=Monitor()
-    ) as p:
-        assert p == Path(sys.executable)
+def test_an_interpreter_bound_to_its_launcher_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slicer's Python only starts with its launcher's variables: libraries are put beside it, its own stay unseen."""
+    monkeypatch.setenv("PYTHONHOME", sys.base_prefix)
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    wheel = tmp_path / "wheels" / "probe_of_medseg-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("probe_of_medseg.py", "value = 42\n")
+        archive.writestr(
+            "probe_of_medseg-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: probe-of-medseg\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            "probe_of_medseg-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("probe_of_medseg-1.0.dist-info/RECORD", "")
+    needed = tmp_path / "needed.txt"
+    needed.write_text("probe-of-medseg==1.0\n")
+    with environment.environment(str(needed), "", python=None, wheels=wheel.parent, monitor=Monitor()) as found:
+        text = "import sys, probe_of_medseg as p; print(p.value, any('site-packages' in x for x in sys.path))"
+        done = subprocess.run(
+            [*found.command, "-c", text], env=found.variables, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == ["42", "False"]
+        site = Path(found.variables["PYTHONPATH"])
+        assert site.is_dir()
+    assert not site.exists()
 
 
 # -- Keras descriptions -------------------------------------------------------------------------------------

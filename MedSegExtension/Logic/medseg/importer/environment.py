@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +27,46 @@ from ..errors import InputError, ModelError
 from ..monitor import Monitor
 
 HERE = Path(__file__).resolve().parent
-_NO_CODE_FROM_OUTSIDE = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
+_FOREIGN_CODE = ("PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_PRELOAD")
+_HOME = ("PYTHONHOME", "LD_LIBRARY_PATH")
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """How to run a script: the words before its name, and the child's variables."""
+
+    command: list[str]
+    variables: dict[str, str]
 
 
 @contextmanager
 def environment(
     requirements: str, modules: str, *, python: Path | None, wheels: Path | None, monitor: Monitor
-) -> Iterator[Path]:
-    """The interpreter of an environment that has ``requirements`` (a file name in this folder).
+) -> Iterator[Interpreter]:
+    """An interpreter that has ``requirements`` (a file name in this folder).
 
     ``python``: an interpreter that the user says has them; only tried (``modules``: what must be importable), never
     changed. ``wheels``: install from this folder, without network. A throw-away environment needs about 1.5 GB for
     the time of the conversion. Raises `InputError` where there is no such environment, `Cancelled`.
     """
     if python is not None:
-        yield given_environment(python, modules)
+        yield Interpreter([str(given_environment(python, modules)), "-I"], clean_environment())
         return
     with tempfile.TemporaryDirectory(prefix="medseg-convert-") as folder:
-        interpreter = make_environment(Path(folder) / "venv", HERE / requirements, wheels, monitor)
+        place, base = Path(folder), _base_python()
         try:
-            yield interpreter
+            if bound_to_its_home(base):
+                yield install_beside(base, place / "site", HERE / requirements, wheels, monitor)
+            else:
+                made = make_environment(place / "venv", HERE / requirements, wheels, monitor)
+                yield Interpreter([str(made), "-I"], clean_environment())
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def bound_to_its_home(python: str) -> bool:
+    """Whether an interpreter only runs with variables that its launcher sets, as Slicer's does: no copy of it works."""
+    return "PYTHONHOME" in os.environ or Path(python).name.lower().startswith(("python-real", "pythonslicer"))
 
 
 def given_environment(python: Path, modules: str) -> Path:
@@ -88,7 +107,22 @@ def make_environment(folder: Path, requirements: Path, wheels: Path | None, moni
     monitor.progress(0, 100, "making a throw-away environment")
     run_child([_base_python(), "-m", "venv", str(folder)], monitor, "The throw-away environment could not be made")
     python = next(p for p in (folder / "bin" / "python", folder / "Scripts" / "python.exe") if p.exists())
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
+    _install([str(python), "-m", "pip", "install"], requirements, wheels, monitor, clean_environment())
+    return python
+
+
+def install_beside(python: str, folder: Path, requirements: Path, wheels: Path | None, monitor: Monitor) -> Interpreter:
+    """``python`` itself with the ``requirements`` in ``folder``; its own packages are out of sight and not touched."""
+    variables = clean_environment(keep_home=True)
+    _install([python, "-m", "pip", "install", "--target", str(folder)], requirements, wheels, monitor, variables)
+    # -S: without the interpreter's own site-packages, so that only the pinned versions are seen.
+    return Interpreter([python, "-S", "-s"], {**variables, "PYTHONPATH": str(folder)})
+
+
+def _install(
+    command: list[str], requirements: Path, wheels: Path | None, monitor: Monitor, variables: dict[str, str]
+) -> None:
+    command = [*command, "--disable-pip-version-check", "--no-input", "--no-cache-dir"]
     command += ["--progress-bar", "off", "--requirement", str(requirements)]
     if wheels is not None:
         if not wheels.is_dir():
@@ -106,13 +140,16 @@ def make_environment(folder: Path, requirements: Path, wheels: Path | None, moni
         "The conversion's libraries could not be installed (no network, or no version for this Python or computer). "
         "Give a folder of wheels, or an environment that has them"
     )
-    run_child(command, monitor, hint, on_line=line)
-    return python
+    run_child(command, monitor, hint, on_line=line, variables=variables)
 
 
-def clean_environment() -> dict[str, str]:
-    """The variables of a child: the user's, without what would make it load other code, and quiet."""
-    kept = {k: v for k, v in os.environ.items() if k not in _NO_CODE_FROM_OUTSIDE}
+def clean_environment(*, keep_home: bool = False) -> dict[str, str]:
+    """The variables of a child: the user's, without what would make it load other code, and quiet.
+
+    ``keep_home``: with what an interpreter needs that only runs under its launcher.
+    """
+    dropped = _FOREIGN_CODE if keep_home else _FOREIGN_CODE + _HOME
+    kept = {k: v for k, v in os.environ.items() if k not in dropped}
     kept |= {"PYTHONNOUSERSITE": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", "PYTHONSAFEPATH": "1"}
     # No graphics card: a conversion is small, and its numbers should not depend on one.
     kept |= {"CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"}
@@ -120,14 +157,19 @@ def clean_environment() -> dict[str, str]:
 
 
 def run_child(
-    command: list[str], monitor: Monitor, failure: str, *, on_line: Callable[[str], None] | None = None
+    command: list[str],
+    monitor: Monitor,
+    failure: str,
+    *,
+    on_line: Callable[[str], None] | None = None,
+    variables: dict[str, str] | None = None,
 ) -> None:
     """Run ``command`` to its end; `ModelError` of ``failure`` and its last words; ended at once on cancel."""
     last: deque[str] = deque(maxlen=200)
     spoken: queue.SimpleQueue[str] = queue.SimpleQueue()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
-        env=clean_environment(), stdin=subprocess.DEVNULL, start_new_session=os.name != "nt",
+        env=variables or clean_environment(), stdin=subprocess.DEVNULL, start_new_session=os.name != "nt",
     ) as child:  # fmt: skip
 
         def read() -> None:
@@ -180,7 +222,7 @@ def last_line(text: str) -> str:
 
 
 def run_script(
-    python: Path, script: str, request: dict[str, Any], folder: Path, monitor: Monitor, failure: str
+    interpreter: Interpreter, script: str, request: dict[str, Any], folder: Path, monitor: Monitor, failure: str
 ) -> dict[str, Any]:
     """Run ``script`` (in this folder) with ``request`` as JSON file in ``folder``; its answer, JSON too."""
     asked, answered = folder / "request.json", folder / "answer.json"
@@ -190,6 +232,7 @@ def run_script(
         if text.startswith("progress: "):
             monitor.progress(90, 100, text.removeprefix("progress: "))
 
-    run_child([str(python), "-I", str(HERE / script), str(asked), str(answered)], monitor, failure, on_line=line)
+    command = [*interpreter.command, str(HERE / script), str(asked), str(answered)]
+    run_child(command, monitor, failure, on_line=line, variables=interpreter.variables)
     answer: dict[str, Any] = json.loads(answered.read_text(encoding="utf-8"))
     return answer

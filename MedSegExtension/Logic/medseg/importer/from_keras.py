@@ -33,7 +33,7 @@ def convert_keras(path: Path, recipe: Recipe, options: ImportOptions, monitor: M
     with (
         environment(
             REQUIREMENTS, MODULES, python=options.environment, wheels=options.wheels, monitor=monitor
-        ) as python,
+        ) as interpreter,
         tempfile.TemporaryDirectory(prefix="medseg-convert-") as scratch,
     ):
         folder = Path(scratch)
@@ -48,7 +48,9 @@ def convert_keras(path: Path, recipe: Recipe, options: ImportOptions, monitor: M
             "input_name": raw["inputs"][0]["name"],
             "output_name": raw["output"]["tensor"],
         }
-        answer = run_script(python, "keras_convert.py", request, folder, monitor, f"{path.name} could not be converted")
+        answer = run_script(
+            interpreter, "keras_convert.py", request, folder, monitor, f"{path.name} could not be converted"
+        )
         model = onnx.load(request["output"])
         with np.load(folder / "probe.npz", allow_pickle=False) as stored:
             probe = Probe(str(answer["framework"]), [stored["feed"]], stored["output"])

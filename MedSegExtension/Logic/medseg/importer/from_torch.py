@@ -28,7 +28,7 @@ def convert_torch(
     with (
         environment(
             REQUIREMENTS, MODULES, python=options.environment, wheels=options.wheels, monitor=monitor
-        ) as python,
+        ) as interpreter,
         tempfile.TemporaryDirectory(prefix="medseg-convert-") as scratch,
     ):
         folder = Path(scratch)
@@ -40,7 +40,9 @@ def convert_torch(
             "input_name": raw["inputs"][0]["name"],
             "output_name": raw["output"]["tensor"],
         }
-        answer = run_script(python, "torch_convert.py", request, folder, monitor, f"{path.name} could not be converted")
+        answer = run_script(
+            interpreter, "torch_convert.py", request, folder, monitor, f"{path.name} could not be converted"
+        )
         model = onnx.load(request["output"])
         with np.load(folder / "probe.npz", allow_pickle=False) as stored:
             probe = Probe(str(answer["framework"]), [stored["feed"]], stored["output"])

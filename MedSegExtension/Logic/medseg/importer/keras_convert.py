@@ -13,6 +13,7 @@ positional code) stay as they are.
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -52,6 +53,9 @@ def read_file(path, folder):
                     target.write(block)
         check_links(weights)
         return config, 3, weights
+    if Path(path).suffix not in (".h5", ".hdf5") or path.endswith(".weights.h5"):
+        # Keras chooses its reader by the name; the content is what counts.
+        path = shutil.copyfile(path, str(Path(folder) / "model.h5"))
     check_links(path)
     with h5py.File(path, "r") as file:
         text = file.attrs.get("model_config")
