@@ -252,17 +252,25 @@ def test_it_ends_when_slicer_is_killed(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-m', 'medseg.worker'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "child.stdin.write(sys.argv[1].encode() + b'\\n')\n"
+        "child.stdin.flush()\n"
         "print(child.pid, child.stdout.readline(), flush=True)\n"
         "time.sleep(100)"
     )
+    # Slicer was still writing the volume, so no run is under way.
+    folder = tmp_path / "medseg-handed-over"
+    folder.mkdir()
+    (folder / "input0.raw").write_bytes(b"voxels")
+    expect = json.dumps({"command": "expect", "folder": str(folder)})
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(LOGIC)}
+        [sys.executable, "-c", code, expect], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(LOGIC)}
     )
     worker = psutil.Process(int(parent.stdout.readline().split()[0]))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     worker.wait(5)
     assert not worker.is_running()
+    assert not folder.exists(), "voxels of a patient were left behind"
 
 
 def test_a_result_survives_the_way_between_processes(tmp_path: Path) -> None:

@@ -25,6 +25,16 @@ def say(step: str, what: object = "") -> None:
     print(f"{time.strftime('%H:%M:%S')} {step}: {what}", flush=True)
 
 
+def make_room() -> None:
+    """A window of the size of the screen, without the data probe, so that the panel shows more."""
+    window = slicer.util.mainWindow()
+    screen = window.screen().availableGeometry if hasattr(window, "screen") else None
+    window.resize(*((screen.width() - 40, screen.height() - 40) if screen is not None else (1500, 950)))
+    probe = slicer.util.findChildren(window, "DataProbeCollapsibleWidget")
+    if probe:
+        probe[0].collapsed = True
+
+
 def show_in_panel(widget: Any, *names: str) -> None:
     """Open these sections and close the others, so that they fit on the screen."""
     for section in ("inputs", "model", "windowing", "run", "results"):
@@ -50,6 +60,7 @@ def head(session: Session) -> tuple[str, Any]:
 def segmentation(session: Session) -> None:
     """Choose, apply, progress, result, a click on a row, cancel, second run."""
     widget = session.widget
+    make_room()
     model, volume = head(session)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     common.pause(0.5)
@@ -66,9 +77,8 @@ def segmentation(session: Session) -> None:
     say("progress", f"{widget.ui.progressBar.value} %, {widget.ui.progressLabel.text}")
     common.picture("3-running")
     say("result", common.run_ended(widget, 600))
-    show_in_panel(widget, "inputs", "run", "results")
+    show_in_panel(widget, "run", "results")
     common.picture("4-result")
-    show_in_panel(widget, "results")
     widget.ui.tableView.selectRow(0)
     common.pause(0.3)
     views = [slicer.app.layoutManager().sliceWidget(name) for name in ("Red", "Yellow", "Green")]
@@ -105,12 +115,15 @@ def classification(session: Session) -> None:
     widget.ui.showAsModelButton.click()
     session.apply()
     say("scores", common.run_ended(widget, 300))
-    show_in_panel(widget, "results")
+    show_in_panel(widget, "windowing", "results")
+    slicer.util.findChildren(widget.ui.readerWindowsWidget, className="QPushButton")[0].click()
     widget.ui.showPlotButton.click()
     common.pause(0.5)
     widget.ui.tableSelector.setCurrentIndex(widget.ui.tableSelector.findText("slices"))
     common.pause(0.3)
-    widget.ui.tableView.selectRow(10)
+    slices = next(t for t in session.panel.results._tables() if t.GetAttribute("MedSeg.Table") == "slices")
+    scores = slicer.util.arrayFromTableColumn(slices, "any")
+    widget.ui.tableView.selectRow(int(scores.argmax()))
     common.pause(0.5)
     common.picture("9-table-and-plot")
 

@@ -8,7 +8,8 @@ Messages: ``ready`` once at the start (with the packages that are ``missing``), 
 class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder`` (`medseg.transfer`).
 
 It stays warm: the last sessions stay open, so a second run starts at once. It ends when standard input does, which the
-operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way.
+operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way, and the
+folder of an ``expect`` message, into which Slicer was still writing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ log = logging.getLogger("medseg.worker")
 NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxruntime")
 _ALIVE_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.05
-_NICE = 10
+_NICE = 5
 
 
 class Channel:
@@ -66,6 +67,7 @@ class Worker:
         self._monitor: Monitor | None = None
         self._running: int | None = None
         self._folder: Path | None = None
+        self._expected: Path | None = None
         self._cancelled: set[int] = set()
         self._commands: dict[str, Callable[[dict[str, Any], Monitor], dict[str, Any]]] = {
             "run": self._run,
@@ -104,10 +106,13 @@ class Worker:
                 continue
             if request.get("command") == "cancel":
                 self._cancel(request.get("run"))
+            elif request.get("command") == "expect":
+                self._expected = Path(request["folder"])
             else:
                 self.requests.put(request)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in (self._folder, self._expected):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
         os._exit(0)
 
     def beat(self) -> None:
