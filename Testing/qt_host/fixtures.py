@@ -28,7 +28,9 @@ class FakeWorker:
     runs: list[dict[str, Any]] = field(default_factory=list)
     queries: list[tuple[str, Any, Any, dict[str, Any]]] = field(default_factory=list)
     listener: Any = None
+    told: tuple[Any, Any] = (None, None)
     cancels: int = 0
+    cancelled_queries: list[int] = field(default_factory=list)
     restarts: int = 0
     ended: bool = False
 
@@ -40,8 +42,16 @@ class FakeWorker:
     def cancel(self) -> None:
         self.cancels += 1
 
-    def query(self, command: str, on_answer: Any, on_error: Any, **content: Any) -> None:
+    def query(
+        self, command: str, on_answer: Any, on_error: Any, *, on_progress: Any = None, on_warning: Any = None,
+        **content: Any,
+    ) -> int:  # fmt: skip
         self.queries.append((command, on_answer, on_error, content))
+        self.told = (on_progress, on_warning)
+        return len(self.queries)
+
+    def cancel_query(self, number: int) -> None:
+        self.cancelled_queries.append(number)
 
     def restart(self) -> None:
         self.restarts += 1
@@ -71,6 +81,8 @@ class FakeDialogs:
 
     path: str = ""
     agrees: bool = True
+    row: int = 0
+    lists: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
 
@@ -89,6 +101,10 @@ class FakeDialogs:
 
     def folder(self, title: str) -> str:
         return self.path
+
+    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
+        self.lists.append((text, list(rows)))
+        return self.row
 
 
 @dataclass

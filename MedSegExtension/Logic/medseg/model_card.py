@@ -58,6 +58,16 @@ class CardRequirement:
 
 
 @dataclass(frozen=True)
+class CardChoice:
+    """A setting of the model; the user picks one of ``options``."""
+
+    name: str
+    description: str = ""
+    default: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ModelCard:
     """What a reader must know of a model.
 
@@ -87,6 +97,7 @@ class ModelCard:
     windows: tuple[CardWindow, ...] = ()
     classes: tuple[CardClass, ...] = ()
     requires: tuple[CardRequirement, ...] = ()
+    choices: tuple[CardChoice, ...] = ()
     has_weights: bool = False
     error: str = ""
 
@@ -176,6 +187,7 @@ def card_from(raw: dict[str, Any], folder: Path, name: str) -> ModelCard:
         windows=tuple(windows),
         classes=tuple(classes),
         requires=tuple(CardRequirement(text(r, "name", True), text(r, "model", True)) for r in parts(raw, "requires")),
+        choices=tuple(_choices(part(raw, "choices"), wrong)),
         has_weights=size > 0,
         error=f"The manifest has missing or wrong fields: {', '.join(dict.fromkeys(wrong))}." if wrong else "",
     )
@@ -212,6 +224,19 @@ def _windows(step: dict[str, Any], index: int | None, wrong: list[str]) -> list[
         title = name if isinstance(name, str) and name else f"L {level:g} W {width:g}"
         override = step.get("override") is True
         found.append(CardWindow(title, float(level), float(width), override, index, str(function)))
+    return found
+
+
+def _choices(raw: dict[str, Any], wrong: list[str]) -> list[CardChoice]:
+    found = []
+    for name, choice in raw.items():
+        options = choice.get("options") if isinstance(choice, dict) else None
+        default = choice.get("default") if isinstance(choice, dict) else None
+        if not isinstance(options, dict) or not isinstance(default, str) or default not in options:
+            wrong.append("choices")
+            continue
+        description = choice.get("description")
+        found.append(CardChoice(name, description if isinstance(description, str) else "", default, tuple(options)))
     return found
 
 

@@ -2,14 +2,14 @@
 
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
-Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "cancel" | "quit", ...}``.
+Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "import" | "install" |
+"cancel" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a request
 ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error`` (``kind``: the
 class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder`` (`medseg.transfer`).
 
 It stays warm: the last sessions stay open, so a second run starts at once. It ends when standard input does, which the
-operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way, and the
-folder of an ``expect`` message, into which Slicer was still writing.
+operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import MedSegError
 from .monitor import Event, Monitor
+from .worker_models import import_file, install, published
 
 if TYPE_CHECKING:
     from .session_cache import SessionCache
@@ -39,6 +40,7 @@ NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxrun
 _ALIVE_SECONDS = 1.0
 _PROGRESS_SECONDS = 0.05
 _NICE = 5
+_FAREWELL_SECONDS = 5.0
 
 
 class Channel:
@@ -67,7 +69,6 @@ class Worker:
         self._monitor: Monitor | None = None
         self._running: int | None = None
         self._folder: Path | None = None
-        self._expected: Path | None = None
         self._cancelled: set[int] = set()
         self._commands: dict[str, Callable[[dict[str, Any], Monitor], dict[str, Any]]] = {
             "run": self._run,
@@ -75,6 +76,9 @@ class Worker:
             "versions": self._versions,
             "check": self._check,
             "add": self._add,
+            "published": published,
+            "import": import_file,
+            "install": install,
         }
 
     @property
@@ -106,14 +110,20 @@ class Worker:
                 continue
             if request.get("command") == "cancel":
                 self._cancel(request.get("run"))
-            elif request.get("command") == "expect":
-                self._expected = Path(request["folder"])
             else:
                 self.requests.put(request)
-        for folder in (self._folder, self._expected):
-            if folder is not None:
-                shutil.rmtree(folder, ignore_errors=True)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        else:
+            self._stop_query()
         os._exit(0)
+
+    def _stop_query(self) -> None:
+        """Let an import or a download end its children and remove its files, for a short time."""
+        self._cancel(None)
+        end = time.monotonic() + _FAREWELL_SECONDS
+        while self._monitor is not None and time.monotonic() < end:
+            time.sleep(0.02)
 
     def beat(self) -> None:
         """Send ``alive`` for ever."""

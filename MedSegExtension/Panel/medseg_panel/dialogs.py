@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import qt
 import slicer
+
+_LIST_SIZE = (860, 460)
+_MAX_COLUMN = 420
 
 
 class SlicerDialogs:
@@ -36,6 +40,14 @@ class SlicerDialogs:
         """A folder, "" where none was chosen."""
         return self._remember(qt.QFileDialog.getExistingDirectory(self._parent, title, self._last()))
 
+    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
+        """A list with one row to choose; its number, -1 where none was chosen."""
+        dialog, rows_shown = list_dialog(self._parent, title, text, columns, rows, accept)
+        accepted = dialog.exec_() == qt.QDialog.Accepted
+        chosen = rows_shown.indexOfTopLevelItem(rows_shown.currentItem()) if rows_shown.selectedItems() else -1
+        dialog.deleteLater()
+        return chosen if accepted else -1
+
     def _last(self) -> str:
         return str(qt.QSettings().value("MedSeg/LastFolder") or "")
 
@@ -43,6 +55,51 @@ class SlicerDialogs:
         if path:
             qt.QSettings().setValue("MedSeg/LastFolder", qt.QFileInfo(path).absolutePath())
         return path
+
+
+def list_dialog(
+    parent: Any, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str
+) -> tuple[Any, Any]:
+    """The dialog of `SlicerDialogs.choose`, not shown yet, and its list."""
+    dialog = qt.QDialog(parent) if parent is not None else qt.QDialog()
+    dialog.windowTitle = title
+    layout = qt.QVBoxLayout(dialog)
+    label = qt.QLabel(text)
+    label.wordWrap = True
+    layout.addWidget(label)
+    shown = qt.QTreeWidget()
+    shown.rootIsDecorated = False
+    shown.alternatingRowColors = True
+    shown.setHeaderLabels(list(columns))
+    for row in rows:
+        item = qt.QTreeWidgetItem()
+        for column, cell in enumerate(row):
+            item.setText(column, cell)
+            item.setToolTip(column, cell)
+        shown.addTopLevelItem(item)
+    for column in range(len(columns)):
+        shown.resizeColumnToContents(column)
+        shown.setColumnWidth(column, min(shown.columnWidth(column), _MAX_COLUMN))
+    layout.addWidget(shown)
+    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
+    take = buttons.button(qt.QDialogButtonBox.Ok)
+    take.text = accept
+    take.enabled = False
+
+    def chosen() -> None:
+        take.enabled = bool(shown.selectedItems())
+
+    def double_clicked() -> None:
+        if shown.selectedItems():
+            dialog.accept()
+
+    shown.connect("itemSelectionChanged()", chosen)
+    shown.connect("itemDoubleClicked(QTreeWidgetItem*,int)", double_clicked)
+    buttons.connect("accepted()", dialog.accept)
+    buttons.connect("rejected()", dialog.reject)
+    layout.addWidget(buttons)
+    dialog.resize(*_LIST_SIZE)
+    return dialog, shown
 
 
 def _details(text: str) -> dict[str, str]:

@@ -16,10 +16,12 @@ from medseg.errors import MedSegError
 from medseg.model_card import ModelCard
 from medseg_mrml import rehearse
 
+from .choices import ChoicesRows
 from .dialogs import SlicerDialogs
 from .inputs import InputsSection
 from .install import Installer, SlicerPip
 from .model import ModelSection
+from .more_models import MoreModels
 from .outcome import Outcome
 from .report import support_report
 from .results import ResultsSection
@@ -70,12 +72,16 @@ class Panel:
         self._updating = self._look_due = False
         self._rehearsed = False
         self.runs = Runs(scene, others.worker, self, others.later)
-        self.run = RunSection(ui, self.apply, self.runs.cancel_by_user, self.ask_devices)
+        self.run = RunSection(ui, self.apply, self.cancel, self.ask_devices)
+        self.choices = ChoicesRows(ui)
         self.inputs = InputsSection(ui, scene, self._input_chosen)
         self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update)
         self.results = ResultsSection(ui, scene, others.dialogs, self.run.log, self.update)
         self.model = ModelSection(ui, others.store, others.dialogs, self._model_chosen, self._ask_about_model)
         self._installer = others.installer(self.run.log)
+        self.more = MoreModels(
+            ui, others.worker, others.dialogs, self.run, self._ready, others.later, self.update, self._model_added
+        )
         ui.copyReportButton.connect("clicked(bool)", self.copy_report)
         ui.offlineFolderButton.connect("clicked(bool)", self.install_from_folder)
         self._show_card(self.model.card)
@@ -86,7 +92,7 @@ class Panel:
     def set_parameters(self, parameters: Any) -> None:
         """Show the choices kept in ``parameters``; None while there is no parameter node (the scene closes)."""
         self._parameters = parameters
-        for section in (self.inputs, self.windowing, self.run, self.results):
+        for section in (self.inputs, self.windowing, self.choices, self.run, self.results):
             section.set_parameters(parameters)
         if parameters is not None:
             self.parameters_changed()
@@ -102,6 +108,7 @@ class Panel:
             self._show_card(self.model.card)
             if wanted and self.model.card is None:
                 self.run.log(_("The model {id} of this scene is not installed here.").format(id=wanted))
+        self.choices.refresh()
         self.update()
 
     def update(self) -> None:
@@ -114,7 +121,10 @@ class Panel:
             why = self._why_not()
             if not why and state is not None and not state.usable:
                 why = state.problems[0]
-            self.run.set_state(self.runs.running, not why, why or _("Run the model on the chosen volume."))
+            busy = self.runs.running or self.more.busy
+            self.run.set_state(busy, not why, why or _("Run the model on the chosen volume."))
+            self._ui.getModelsButton.enabled = not busy
+            self._ui.offlineFolderButton.enabled = not busy
         finally:
             self._updating = False
 
@@ -124,6 +134,8 @@ class Panel:
             return _("The scene is being closed.")
         if self.runs.running:
             return _("A run is going on.")
+        if self.more.busy:
+            return _("A model is being fetched.")
         if card is None:
             return _("Choose a model.")
         if card.error:
@@ -212,6 +224,7 @@ class Panel:
     def _show_card(self, card: ModelCard | None) -> None:
         self.inputs.set_card(card)
         self.windowing.set_card(card)
+        self.choices.set_card(card)
         self.run.show_tiles(card is not None and card.expects.get("mode") == "sliding_window")
 
     def _ask_about_model(self, what: str, model: str) -> None:
@@ -226,11 +239,22 @@ class Panel:
         self.model.answered("check", _("The model is in order.") if not warnings else " ".join(warnings))
 
     def _added(self, answer: dict[str, Any]) -> None:
+        self._model_added(answer["id"])
+
+    def _model_added(self, model_id: str) -> None:
+        """There is a new model: it becomes the chosen one."""
         self.model.refresh()
-        self.model.choose(answer["id"])
+        self.model.choose(model_id)
         self._model_chosen(self.model.card)
 
     # -- run --------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """The user pressed Cancel."""
+        if self.more.busy:
+            self.more.cancel()
+        else:
+            self.runs.cancel_by_user()
 
     def apply(self) -> None:
         """Run the chosen model on the chosen volumes."""
@@ -268,6 +292,9 @@ class Panel:
             options["batch"] = parameters.batch
         if parameters.tile and card.expects.get("mode") == "sliding_window":
             options["patch"] = [parameters.tile] * 3
+        chosen = self.choices.chosen()
+        if chosen:
+            options["choices"] = chosen
         windows = self.windowing.overrides()
         if windows is not None:
             options["windows"] = [list(w) for w in windows]

@@ -20,6 +20,7 @@ class MedSegParameters:
     regionOfInterest - the run is confined to this box.
     allFrames - a sequence is segmented frame by frame, not only the frame that is shown.
     windowOverrides - JSON list of [level, width], one for each window of the model; "" where none was changed.
+    choices - JSON object, choice of the model -> its option; "" where none was changed.
     device, precision, batch, tile - as in `medseg.pipeline.RunOptions`; 0 is automatic.
     outputSegmentation - where the segments go; none makes a new node.
     """
@@ -29,6 +30,7 @@ class MedSegParameters:
     allFrames: bool = False
     overrideWindows: bool = False
     windowOverrides: str = ""
+    choices: str = ""
     device: str = "auto"
     precision: str = "auto"
     batch: Annotated[int, WithinRange(0, 512)] = 0
@@ -60,3 +62,17 @@ def window_overrides(parameters: Any) -> list[tuple[float, float]] | None:
 def set_window_overrides(parameters: Any, windows: Sequence[tuple[float, float]]) -> None:
     """Keep ``windows`` in the parameter node."""
     parameters.windowOverrides = json.dumps([list(w) for w in windows])
+
+
+def choices(parameters: Any) -> dict[str, str]:
+    """The option that the user chose for each choice; empty where the text is not one of ours (a scene may be old)."""
+    try:
+        kept = json.loads(parameters.choices or "{}")
+    except ValueError:
+        return {}
+    return {str(k): v for k, v in kept.items() if isinstance(v, str)} if isinstance(kept, dict) else {}
+
+
+def set_choices(parameters: Any, chosen: dict[str, str]) -> None:
+    """Keep ``chosen`` in the parameter node."""
+    parameters.choices = json.dumps(chosen)

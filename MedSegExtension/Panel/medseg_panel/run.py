@@ -19,6 +19,8 @@ _STAGES = {
     "clean": "Cleaning",
     "measure": "Measuring",
     "write": "Fetching the result",
+    "download": "Downloading",
+    "convert": "Converting",
 }
 
 

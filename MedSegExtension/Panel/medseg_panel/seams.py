@@ -33,7 +33,18 @@ class Worker(Protocol):
 
     def cancel(self) -> None: ...
 
-    def query(self, command: str, on_answer: Answer, on_error: Answer, **content: Any) -> None: ...
+    def query(
+        self,
+        command: str,
+        on_answer: Answer,
+        on_error: Answer,
+        *,
+        on_progress: Callable[[str, str, float | None, float | None], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
+        **content: Any,
+    ) -> int: ...
+
+    def cancel_query(self, number: int) -> None: ...
 
     def restart(self) -> None: ...
 
@@ -60,6 +71,9 @@ class Dialogs(Protocol):
     def save_file(self, title: str, name: str, filters: str) -> str: ...
 
     def folder(self, title: str) -> str: ...
+
+    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
+        """The number of the chosen row, -1 where none was chosen. ``accept``: the text of the button."""
 
 
 class Installer(Protocol):

@@ -19,6 +19,8 @@ from medseg.volume import Volume
 
 # A worker that has not stopped this long after the request is ended.
 CANCEL_MS = 1500
+# A query (an import, a download) may be inside a library for some seconds, and cleans up when it stops by itself.
+CANCEL_QUERY_MS = 10000
 # Without a sign of life for this long the worker hangs (a busy native call still lets the heart beat).
 SILENT_SECONDS = 120.0
 _CHECK_MS = 5000
@@ -27,6 +29,7 @@ _SHARED_MEMORY = Path("/dev/shm")
 _ROOM = 6
 
 Answer = Callable[[dict[str, Any]], None]
+Progress = Callable[[str, str, float | None, float | None], None]
 Schedule = Callable[[int, Callable[[], None]], None]
 
 
@@ -71,6 +74,15 @@ class _Run:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass
+class _Query:
+    on_answer: Answer
+    on_error: Answer
+    on_progress: Progress | None
+    on_warning: Callable[[str], None] | None
+    cancelled: bool = False
+
+
 class WorkerClient:
     """Keeps a worker process warm and runs models in it.
 
@@ -87,7 +99,7 @@ class WorkerClient:
         self._life = 0
         self._run: _Run | None = None
         self._waiting: list[dict[str, Any]] = []
-        self._answers: dict[int, tuple[Answer, Answer]] = {}
+        self._queries: dict[int, _Query] = {}
         self._heard = time.monotonic()
         self.missing: list[str] = []
 
@@ -130,9 +142,6 @@ class WorkerClient:
         }
         self._run = _Run(self._number, listener, folder, request, _write(volumes, folder, files))
         self.start()
-        if self._process is not None:
-            # At once, ready or not: should Slicer be killed while it writes, the worker removes the patient's voxels.
-            self._process.send({"command": "expect", "folder": str(folder)})
         self._schedule(0, lambda number=self._number: self._write_piece(number))
         return self._number
 
@@ -148,16 +157,46 @@ class WorkerClient:
         self._send({"command": "cancel", "run": run.number})
         self._schedule(CANCEL_MS, lambda: self._cancel_hard(run.number, life))
 
-    def query(self, command: str, on_answer: Answer, on_error: Answer, **content: Any) -> None:
-        """Ask for ``devices``, ``versions``, ``check`` or ``add``; one of the two callbacks gets the answer."""
+    def query(
+        self,
+        command: str,
+        on_answer: Answer,
+        on_error: Answer,
+        *,
+        on_progress: Progress | None = None,
+        on_warning: Callable[[str], None] | None = None,
+        **content: Any,
+    ) -> int:
+        """Ask for one of the worker's other commands; one of the first two callbacks gets the answer, once.
+
+        ``on_progress(stage, text, fraction, seconds left)`` and ``on_warning(sentence)`` are called before. Returns the
+        number for `cancel_query`.
+        """
         self._number += 1
-        self._answers[self._number] = (on_answer, on_error)
+        self._queries[self._number] = _Query(on_answer, on_error, on_progress, on_warning)
         self._send({"id": self._number, "command": command, **content})
         self.start()
+        return self._number
+
+    def cancel_query(self, number: int) -> None:
+        """Stop a query; its ``on_error`` is called with the kind ``Cancelled``, unless the answer was on its way."""
+        query, life = self._queries.get(number), self._life
+        if query is None or query.cancelled:
+            return
+        query.cancelled = True
+        self._send({"command": "cancel", "run": number})
+        self._schedule(CANCEL_QUERY_MS, lambda: self._cancel_query_hard(number, life))
+
+    def _cancel_query_hard(self, number: int, life: int) -> None:
+        if number in self._queries and life == self._life and self._process is not None:
+            self._process.kill()
 
     def restart(self) -> None:
         """End the worker (packages were installed, the device changed); the next request starts a new one."""
+        queries, self._queries = self._queries, {}
         self.shutdown()
+        for query in queries.values():
+            query.on_error({"kind": "Died", "message": "The worker process was started anew; please try again."})
 
     def shutdown(self) -> None:
         """End the worker and the run under way, silently (the module or the application closes)."""
@@ -166,7 +205,7 @@ class WorkerClient:
         self._ready = False
         if process is not None:
             process.close()
-        self._answers.clear()
+        self._queries.clear()
         self._waiting.clear()
         run, self._run = self._run, None
         if run is not None:
@@ -230,14 +269,23 @@ class WorkerClient:
             waiting, self._waiting = self._waiting, []
             for waited in waiting:
                 self._send(waited)
-        elif number in self._answers and kind in ("answer", "error"):
-            on_answer, on_error = self._answers.pop(number)
-            if kind == "answer":
-                on_answer(message["answer"])
-            else:
-                on_error(message)
+        elif number in self._queries:
+            self._on_query_message(int(number), str(kind), message)
         elif self._run is not None and number == self._run.number:
             self._on_run_message(self._run, str(kind), message)
+
+    def _on_query_message(self, number: int, kind: str, message: dict[str, Any]) -> None:
+        query = self._queries[number]
+        if kind == "progress" and query.on_progress is not None and not query.cancelled:
+            query.on_progress(message["stage"], message["text"], message["fraction"], message["seconds_left"])
+        elif kind == "warning" and query.on_warning is not None:
+            query.on_warning(message["text"])
+        elif kind in ("answer", "error"):
+            del self._queries[number]
+            if kind == "answer":
+                query.on_answer(message["answer"])
+            else:
+                query.on_error(message)
 
     def _on_run_message(self, run: _Run, kind: str, message: dict[str, Any]) -> None:
         if kind == "progress" and not run.cancelled:
@@ -269,9 +317,10 @@ class WorkerClient:
         self._life += 1
         self._waiting.clear()
         sentence = why_it_ended(code, crashed, stderr)
-        answers, self._answers = self._answers, {}
-        for _, on_error in answers.values():
-            on_error({"kind": "Died", "message": sentence})
+        queries, self._queries = self._queries, {}
+        for query in queries.values():
+            kind = "Cancelled" if query.cancelled else "Died"
+            query.on_error({"kind": kind, "message": "Cancelled." if query.cancelled else sentence})
         run = self._run
         if run is None:
             return
