@@ -3,13 +3,14 @@
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
 Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "import" | "install" |
-"cancel" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+"cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a request
 ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error`` (``kind``: the
 class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder`` (`medseg.transfer`).
 
 It stays warm: the last sessions stay open, so a second run starts at once. It ends when standard input does, which the
-operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way.
+operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way, and the
+folder of an ``expect`` message, into which Slicer was still writing.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class Worker:
         self._monitor: Monitor | None = None
         self._running: int | None = None
         self._folder: Path | None = None
+        self._expected: Path | None = None
         self._cancelled: set[int] = set()
         self._commands: dict[str, Callable[[dict[str, Any], Monitor], dict[str, Any]]] = {
             "run": self._run,
@@ -110,11 +112,14 @@ class Worker:
                 continue
             if request.get("command") == "cancel":
                 self._cancel(request.get("run"))
+            elif request.get("command") == "expect":
+                self._expected = Path(request["folder"])
             else:
                 self.requests.put(request)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        else:
+        for folder in (self._folder, self._expected):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        if self._folder is None:
             self._stop_query()
         os._exit(0)
 

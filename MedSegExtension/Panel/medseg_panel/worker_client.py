@@ -142,6 +142,9 @@ class WorkerClient:
         }
         self._run = _Run(self._number, listener, folder, request, _write(volumes, folder, files))
         self.start()
+        if self._process is not None:
+            # At once, ready or not: should Slicer be killed while it writes, the worker removes the patient's voxels.
+            self._process.send({"command": "expect", "folder": str(folder)})
         self._schedule(0, lambda number=self._number: self._write_piece(number))
         return self._number
 
