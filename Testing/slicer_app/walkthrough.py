@@ -116,7 +116,7 @@ def classification(session: Session) -> None:
     session.apply()
     say("scores", common.run_ended(widget, 300))
     show_in_panel(widget, "windowing", "results")
-    slicer.util.findChildren(widget.ui.readerWindowsWidget, className="QPushButton")[0].click()
+    slicer.util.findChildren(widget.ui.readerWindowsWidget, text="Brain*")[0].click()
     widget.ui.showPlotButton.click()
     common.pause(0.5)
     widget.ui.tableSelector.setCurrentIndex(widget.ui.tableSelector.findText("slices"))
