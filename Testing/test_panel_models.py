@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from catalogue_server import serving, whole
 from medseg.model_card import CardChoice, read_card
+from packages import package as write_package
 from qt_host.bridge import slot_errors
 from qt_host.fixtures import MODULE, Host, Opened, ct_card, flair_card, host, opened  # noqa: F401
 
@@ -143,6 +147,7 @@ def test_nothing_is_asked_where_the_packages_are_missing(opened: Opened) -> None
 def test_the_list_dialog_gives_the_chosen_row(host: Host) -> None:
     """The real dialog: Install cannot be pressed before a row is chosen."""
     import qt
+
     from medseg_panel.dialogs import list_dialog
 
     rows = [("one", "brain"), ("two", "chest")]
@@ -279,3 +284,78 @@ def test_a_file_that_is_no_model_is_refused_in_a_sentence(real: Opened, host: Ho
     entry(real, "Import weights")
     host.wait_for(lambda: not real.panel.more.busy, 60)
     assert "weights.pkl is a pickle" in real.dialogs.errors[0]
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def offered(tmp_path: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A catalogue with one ready package, made by us and served on this computer; the package's bytes."""
+    package = write_package(tmp_path / "made", id="ours", title="Bright voxels")
+    archive = tmp_path / "ours.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for member in sorted(package.iterdir()):
+            file.write(member, member.name)
+    content = archive.read_bytes()
+    file = {
+        "name": "ours.zip", "addresses": [f"http://127.0.0.1:{server.server_port}/ours.zip"], "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }  # fmt: skip
+    line = {
+        "id": "ours", "title": "Bright voxels", "system": "brain", "task": "segmentation", "kind": "package",
+        "license": "MIT", "source": "test", "files": [file],
+    }  # fmt: skip
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(json.dumps({"medseg_catalogue": 1, "entries": [line]}))
+    monkeypatch.setenv("MEDSEG_CATALOGUE", str(catalogue))
+    return content
+
+
+def test_cancelled_download_goes_on_at_the_next_press(
+    server: Any, offered: bytes, real: Opened, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that does not move is cancelled within seconds, the worker lives, and the next press finishes it."""
+    half = len(offered) // 2
+    server.route("/ours.zip", whole(offered, send=half, then="stall"), whole(offered))
+    rows = choose_row(real.dialogs, monkeypatch, lambda row: row[0] == "Bright voxels")
+    entry(real, "Install a published model")
+    host.wait_for(lambda: "/ours.zip" in [path for path, _ in server.requests], 60)
+    process = real.worker._process
+    host.pump(0.3)
+    real.ui.cancelButton.click()
+    host.wait_for(lambda: not real.panel.more.busy, 8)
+    assert "Cancelled" in real.ui.progressLabel.text and real.dialogs.errors == []
+    assert ("Bright voxels", "brain, T1", "can be installed", "MIT") in [tuple(row[:4]) for row in rows]
+
+    entry(real, "Install a published model")
+    host.wait_for(lambda: not real.panel.more.busy, 60)
+    assert real.dialogs.errors == []
+    assert real.panel.model.card is not None and real.panel.model.card.id == "ours"
+    assert real.worker._process is process, "cancelling must not cost the warm worker"
+    assert server.ranges("/ours.zip")[-1] == f"bytes={half}-"
+
+
+def test_a_wrong_file_is_not_installed(
+    server: Any, offered: bytes, real: Opened, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.route("/ours.zip", whole(offered[:-4] + b"evil"))
+    choose_row(real.dialogs, monkeypatch, lambda row: row[0] == "Bright voxels")
+    entry(real, "Install a published model")
+    host.wait_for(lambda: not real.panel.more.busy, 60)
+    assert "SHA-256" in real.dialogs.errors[0] and real.panel.model.card is None
+
+
+def test_a_worker_that_dies_while_it_installs_is_told(
+    server: Any, offered: bytes, real: Opened, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.route("/ours.zip", whole(offered, send=10, then="stall"))
+    choose_row(real.dialogs, monkeypatch, lambda row: row[0] == "Bright voxels")
+    entry(real, "Install a published model")
+    host.wait_for(lambda: "/ours.zip" in [path for path, _ in server.requests], 60)
+    real.worker._process.kill()
+    host.wait_for(lambda: not real.panel.more.busy, 10)
+    assert "worker process" in real.dialogs.errors[0] and real.ui.getModelsButton.enabled
