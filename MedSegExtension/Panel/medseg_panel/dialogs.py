@@ -81,9 +81,9 @@ def list_dialog(
         shown.resizeColumnToContents(column)
         shown.setColumnWidth(column, min(shown.columnWidth(column), _MAX_COLUMN))
     layout.addWidget(shown)
-    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Ok | qt.QDialogButtonBox.Cancel)
-    take = buttons.button(qt.QDialogButtonBox.Ok)
-    take.text = accept
+    buttons, take = qt.QDialogButtonBox(), qt.QPushButton(accept)
+    buttons.addButton(take, qt.QDialogButtonBox.AcceptRole)
+    buttons.addButton(qt.QDialogButtonBox.Cancel)
     take.enabled = False
 
     def chosen() -> None:

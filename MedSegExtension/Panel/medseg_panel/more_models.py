@@ -13,6 +13,7 @@ import qt
 from slicer.i18n import tr as _
 
 from .run import RunSection
+from .runs import sentence_of
 from .seams import Dialogs, Worker
 
 _FILES = (
@@ -152,13 +153,19 @@ class MoreModels:
         self._run.begin(sentence)
         self._query = self._worker.query(
             command,
-            lambda answer: self._later(lambda: on_answer(answer)),
+            lambda answer: self._later(lambda: self._answered(on_answer, answer)),
             lambda error: self._later(lambda: self._failed(error)),
             on_progress=self._run.progress,
             on_warning=self._run.warn,
             **content,
         )
         self._on_change()
+
+    def _answered(self, on_answer: Callable[[dict[str, Any]], None], answer: dict[str, Any]) -> None:
+        try:
+            on_answer(answer)
+        except Exception as error:  # whatever it is, the panel must not stay busy for ever
+            self._end(sentence_of(error), failed=True)
 
     def _failed(self, error: dict[str, Any]) -> None:
         if error["kind"] == "Cancelled":
