@@ -71,7 +71,8 @@ def check_cancel(session: Session) -> str:
 
 
 def check_second_run_is_warm(session: Session) -> str:
-    """The second run begins inference within 0.3 s, also with a volume of the usual size."""
+    """The second run begins inference within 0.3 s (1 s on a busy computer), also with a volume of the usual size."""
+    busy = common.busy()
     shapes = {"128x128x24": (24, 128, 128), "256x256x60": (60, 256, 256)}
     told = []
     for name, shape in shapes.items():
@@ -83,8 +84,8 @@ def check_second_run_is_warm(session: Session) -> str:
         common.run_ended(session.widget)
         equal(session.panel._worker._process.pid, pid, "the worker")
         told.append(f"{name}: {seconds:.2f} s")
-        true(seconds < 0.3, f"inference began after {seconds:.2f} s")
-    return "inference began after " + ", ".join(told)
+        true(seconds < (1.0 if busy else 0.3), f"inference began after {seconds:.2f} s")
+    return "inference began after " + ", ".join(told) + (f" ({busy})" if busy else "")
 
 
 def check_killed_worker(session: Session) -> str:

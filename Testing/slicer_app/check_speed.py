@@ -18,8 +18,10 @@ _VIEWS_SECONDS = 1.0
 def check_event_loop(session: Session) -> str:
     """No gap over 50 ms from Apply to the end of the run; what Slicer itself takes to draw is told apart.
 
-    The time in which other programs had the processor does not count, and the best of three runs does.
+    The time in which other programs had the processor does not count, and the best of three runs does. On a busy
+    computer only what Slicer's main thread computed is judged.
     """
+    busy = common.busy()
     volume = session.volume(SHAPE, "Large")
     common.choose(session.widget, "bright", volume)
     common.pause(2)
@@ -32,11 +34,12 @@ def check_event_loop(session: Session) -> str:
             common.pause(_VIEWS_SECONDS)
         true("Done" in said, said)
         ours = [g for g in gaps.gaps if g.at < ended]
-        longest.append(1000 * max(g.seconds - g.queued for g in ours))
+        longest.append(1000 * max(g.computed if busy else g.seconds - g.queued for g in ours))
         told.append(f"run {number}: {gaps.worst(3)}")
     alone = drawing_alone(session, volume)
     told.append(f"Slicer alone, the same segmentation shown: {alone}")
-    said = f"longest gaps {', '.join(f'{v:.0f} ms' for v in longest)}; " + "; ".join(told)
+    gaps_ms = ", ".join(f"{v:.0f} ms" for v in longest)
+    said = f"longest gaps {gaps_ms}" + (f" ({busy}, so only computing counts); " if busy else "; ") + "; ".join(told)
     true(min(longest) < LIMIT_MS, said)
     return said
 

@@ -126,6 +126,12 @@ def _processor_times() -> tuple[float, float]:
     return int(ran) / 1e9, int(queued) / 1e9
 
 
+def busy() -> str:
+    """How busy other programs keep this computer, where that makes waiting times meaningless; "" where it is quiet."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return f"load {load:.1f} on {os.cpu_count()} processors" if load > 1.5 * (os.cpu_count() or 1) else ""
+
+
 def python() -> str:
     """Slicer's own interpreter."""
     return shutil.which("PythonSlicer") or sys.executable

@@ -1,6 +1,6 @@
 """The panel's side of the worker: one run at a time, cancelled within two seconds, and a reason where the worker died.
 
-Nothing here waits. Volumes are written to files in pieces between which Qt handles events; results are mapped, not read.
+Nothing here waits. Volumes are written to files in pieces, and Qt handles events between them; results are mapped.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ CANCEL_QUERY_MS = 10000
 # Without a sign of life for this long the worker hangs (a busy native call still lets the heart beat).
 SILENT_SECONDS = 120.0
 _CHECK_MS = 5000
+_TELL_SECONDS = 0.1
 _SHARED_MEMORY = Path("/dev/shm")
 # Input and labels are there at the same time, and a computer should not be filled to the brim.
 _ROOM = 6
@@ -72,6 +73,7 @@ class _Run:
     sent: bool = False
     cancelled: bool = False
     warnings: list[str] = field(default_factory=list)
+    told: float = 0.0
 
 
 @dataclass
@@ -232,7 +234,9 @@ class WorkerClient:
             sentence = f"The volume could not be handed to the worker ({error.strerror}); is the temporary folder full?"
             self._finish(number, lambda: run.listener.on_error("OutputError", sentence))
             return
-        run.listener.on_progress("read", text, 0.02 * fraction, None)
+        if time.monotonic() - run.told > _TELL_SECONDS:
+            run.told = time.monotonic()
+            run.listener.on_progress("read", text, 0.02 * fraction, None)
         self._schedule(0, lambda: self._write_piece(number))
 
     def _finish(self, number: int, tell: Callable[[], None]) -> None:
