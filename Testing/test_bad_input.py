@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper, numpy_helper
+
 from medseg import Model, Volume, load_model, run
 from medseg.errors import InputError
 from medseg.grid import Grid
-from onnx import helper, numpy_helper
 
 GRID = Grid((12, 10, 8), (1, 1, 2), (0, 0, 0), np.eye(3))
 RNG = np.random.default_rng(0)
@@ -97,7 +98,8 @@ def test_an_array_that_does_not_fit_its_grid_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("modality", "words"), [("MR", "is MR, but Tiny model was trained on CT"), (None, "modality of scan.nii.gz is not known")]
+    ("modality", "words"),
+    [("MR", "is MR, but Tiny model was trained on CT"), (None, "modality of scan.nii.gz is not known")],
 )
 def test_another_modality_is_a_warning_not_a_refusal(model: Model, modality: str | None, words: str) -> None:
     result = run(model, volume(modality=modality))

@@ -9,9 +9,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from geometry import codes, grids, rotation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from geometry import codes, grids, rotation
 from medseg import Volume, run
 from medseg.grid import Grid
 from medseg.manifest.schema import Manifest
@@ -117,5 +118,5 @@ def test_asking_for_probabilities_changes_no_label(base: Model) -> None:
         plain, asked = run(model, volume), run(model, volume, probabilities=True)
         assert np.array_equal(plain.mask("bright"), asked.mask("bright"))
         probability = asked.probabilities["bright"]
-        assert probability.shape == grid.shape and 0 <= probability.min() and probability.max() <= 1
+        assert probability.shape == grid.shape and probability.min() >= 0 and probability.max() <= 1
         assert np.mean((probability > 0.5) == plain.mask("bright")) > 0.999

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from geometry import CODES, codes, grids
 from hypothesis import given
 from hypothesis import strategies as st
+
+from geometry import CODES, codes, grids
 from medseg.errors import InputError
 from medseg.grid import Grid
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from medseg import phantoms
 from medseg.cli.demonstration import write_phantom
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
 from geometry import rotation
 from medseg import Result, Volume, load_model, read_volume, run
 from medseg.explain import explain

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from geometry import codes, grids
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from geometry import codes, grids
 from medseg.grid import Grid
 from medseg.resample import lattice_map, resample
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from geometry import codes, grids
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.transform import resize as skimage_resize
+
+from geometry import codes, grids
 from medseg.errors import InputError, ModelError
 from medseg.grid import Grid
 from medseg.manifest import steps as s
@@ -15,7 +17,6 @@ from medseg.preprocess.spatial import apply_spatial, bounding_box
 from medseg.preprocess.state import Prepared
 from medseg.resample import resample
 from medseg.result import Layer, Result, SegmentClass
-from skimage.transform import resize as skimage_resize
 
 RNG = np.random.default_rng(1)
 LPS = np.eye(3)

@@ -251,7 +251,8 @@ def test_what_libraries_print_does_not_break_the_messages() -> None:
 def test_it_ends_when_slicer_is_killed(tmp_path: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
-        "child = subprocess.Popen([sys.executable, '-m', 'medseg.worker'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "child = subprocess.Popen([sys.executable, '-m', 'medseg.worker'],\n"
+        "                         stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
         "child.stdin.write(sys.argv[1].encode() + b'\\n')\n"
         "child.stdin.flush()\n"
         "print(child.pid, child.stdout.readline(), flush=True)\n"

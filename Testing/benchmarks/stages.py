@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
+
 from medseg import Volume, load_model, phantoms, read_volume, run
 from medseg.package import Model
 from medseg.session import Session

@@ -199,7 +199,7 @@ class Grid:
         return Grid(_index(size), _vector(new), _vector(self.to_physical(start)), self.direction)
 
     def along_patient_axes(self, spacing: Sequence[float | None]) -> Grid:
-        """An axis-aligned grid of ``spacing`` mm (None keeps an axis) over the bounding box of this one, same orientation.
+        """An axis-aligned grid of ``spacing`` mm (None keeps an axis) over this one's bounding box, same orientation.
 
         The same as `with_spacing` where this grid is not oblique.
         """

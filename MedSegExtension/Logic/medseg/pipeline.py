@@ -43,8 +43,8 @@ class RunOptions:
     ``batch`` and ``patch`` (i, j, k): None is the manifest's. ``probabilities``: keep class probability maps.
     ``windows``: (level, width) in place of the manifest's windows, for models that allow it. ``region``: a grid on the
     first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores. ``modality``: DICOM
-    code of volumes whose file does not say it (NIfTI never does). ``choices``: an option for each name in the manifest's
-    choices.
+    code of volumes whose file does not say it (NIfTI never does). ``choices``: an option for each of the manifest's
+    choices, by name.
     """
 
     device: str = "auto"
@@ -158,8 +158,8 @@ def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Moni
             )
         if channel.modality and volume.modality is None:
             monitor.warn(
-                f"The modality of {volume.name} is not known; make sure that it is {' or '.join(channel.modality)}, which "
-                f"{manifest.title} was trained on."
+                f"The modality of {volume.name} is not known; make sure that it is {' or '.join(channel.modality)}, "
+                f"which {manifest.title} was trained on."
             )
         elif channel.modality and volume.modality not in channel.modality:
             monitor.warn(
@@ -249,7 +249,7 @@ def _acquired_slices(volume: Volume, monitor: Monitor) -> Volume:
     gap = float(abs(along @ first.direction[:, 2])) or first.spacing[2]
     nominal = Grid((*first.size[:2], len(stack.grids)), (*first.spacing[:2], gap), first.origin, first.direction)
     monitor.warn(
-        f"{volume.name}: the acquired slices are classified as they are; their positions in the table are the true ones."
+        f"{volume.name}: the acquired slices are classified as they are; the table has their true positions."
     )
     return Volume(stack.pixels, nominal, volume.modality, volume.name, volume.tags, stack)
 

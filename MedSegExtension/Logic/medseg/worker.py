@@ -4,9 +4,10 @@
 
 Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "import" | "install" |
 "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
-Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a request
-``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error`` (``kind``: the
-class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder`` (`medseg.transfer`).
+Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
+request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
+(``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
+(`medseg.transfer`).
 
 It stays warm: the last sessions stay open, so a second run starts at once. It ends when standard input does, which the
 operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way, and the
@@ -15,6 +16,7 @@ folder of an ``expect`` message, into which Slicer was still writing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -266,10 +268,8 @@ def main() -> None:
     worker = Worker(Channel(messages))
     for target in (lambda: worker.read(sys.stdin.buffer), worker.beat):
         threading.Thread(target=target, daemon=True).start()
-    try:
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         worker.serve()
-    except (BrokenPipeError, KeyboardInterrupt):
-        pass
     os._exit(0)
 
 

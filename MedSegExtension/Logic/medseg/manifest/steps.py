@@ -127,7 +127,7 @@ class ApplyMask(Step):
 
 
 class FitHead(Step):
-    """Per slice: ellipse of the head, square of its long axis cropped and resized to ``size`` (WMH contract, step 5)."""
+    """Per slice: ellipse of the head, square of its long axis cropped, resized to ``size`` (WMH contract, step 5)."""
 
     step: Literal["fit_head"]
     size: int = Field(default=256, ge=16)
@@ -250,7 +250,7 @@ class ToRGB(Step):
 
 
 class ImageNet(Step):
-    """ImageNet style of a Keras/PyTorch backbone on 0..255 RGB: ``torch``, ``caffe`` (BGR, mean only), ``tf`` (-1..1)."""
+    """ImageNet style of a Keras or PyTorch model, on 0..255: ``torch``, ``caffe`` (BGR, mean only), ``tf`` (-1..1)."""
 
     step: Literal["imagenet"]
     style: Literal["torch", "caffe", "tf"]
