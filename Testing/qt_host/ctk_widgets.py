@@ -107,10 +107,6 @@ class ctkSearchBox(QtWidgets.QLineEdit):
     showSearchIcon = Property(bool, _get_icon, lambda self, value: None)
 
 
-class ctkMenuButton(QtWidgets.QPushButton):
-    """A push button with a menu."""
-
-
 class ctkMessageBox(QtWidgets.QMessageBox):
     """A message box that is written down and answered at once: nobody sits before the test host."""
 
@@ -133,7 +129,6 @@ CTK = {
         ctkCollapsibleButton,
         ctkCollapsibleGroupBox,
         ctkSearchBox,
-        ctkMenuButton,
         ctkMessageBox,
     )
 }

@@ -8,8 +8,8 @@ from typing import Any
 import qt
 import slicer
 
-_LIST_SIZE = (860, 460)
-_MAX_COLUMN = 420
+_LIST_SIZE = (1060, 460)
+_MAX_COLUMN = 470
 
 
 class SlicerDialogs:
