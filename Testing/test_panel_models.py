@@ -32,9 +32,9 @@ def published(**changes: Any) -> dict[str, Any]:
     return line | changes
 
 
-def answer(opened: Opened, *models: dict[str, Any], recipe_needed: bool = True) -> None:
+def answer(opened: Opened, *models: dict[str, Any], recipe_needed: bool = True, kind: str = "tfjs") -> None:
     """The worker answers what it was asked last."""
-    content = {"models": list(models), "systems": {"brain": "brain, T1"}, "recipe_needed": recipe_needed}
+    content = {"models": list(models), "systems": {"brain": "brain, T1"}, "recipe_needed": recipe_needed, "kind": kind}
     opened.worker.queries[-1][1](content)
 
 
@@ -78,6 +78,14 @@ def test_a_folder_that_describes_itself_needs_no_recipe(opened: Opened) -> None:
     answer(opened, recipe_needed=False)
     assert asked(opened) == ("import", {"file": "/data/plans.json", "recipe": None, "replace": False})
     assert opened.dialogs.lists == []
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tfjs"])
+def test_how_an_unknown_onnx_is_imported_is_told_where_that_is_possible(opened: Opened, kind: str) -> None:
+    opened.dialogs.path, opened.dialogs.row = "/data/net.bin", -1
+    entry(opened, "Import weights")
+    answer(opened, published(), kind=kind)
+    assert ("medseg models import net.bin" in opened.dialogs.lists[0][0]) == (kind == "onnx")
 
 
 @pytest.mark.parametrize("agrees", [True, False])

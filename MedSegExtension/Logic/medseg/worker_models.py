@@ -21,7 +21,7 @@ _SELF_DESCRIBED = ("nnunet", "monai")
 def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """All published models with their state: ``{models: [...], systems: {id: words}}``; nothing is fetched.
 
-    With a ``file``: only the models that come as such a file, and ``recipe_needed``. Raises what
+    With a ``file``: its ``kind``, only the models that come as such a file, and ``recipe_needed``. Raises what
     `medseg.importer.formats.detect_kind` says of a file that can not be imported.
     """
     from .catalogue.states import SYSTEMS, catalogue_states, size_words
@@ -35,7 +35,7 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     if kind is not None:
         states = [s for s in states if kind in s.formats]
     models = [{**asdict(s), "size_words": size_words(s) if s.size or s.about else ""} for s in states]
-    return {"models": models, "systems": SYSTEMS, "recipe_needed": kind not in _SELF_DESCRIBED}
+    return {"models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED}
 
 
 def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:

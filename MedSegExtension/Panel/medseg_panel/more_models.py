@@ -92,9 +92,10 @@ class MoreModels:
         if not models:
             self._end(_("No published model comes as a file like {file}.").format(file=file), failed=True)
             return
-        other = _("For a model that is not in the list use the command: medseg models import {file}").format(file=file)
-        model = self._choose(_("Import weights"), _("Which model is {file}?").format(file=file) + " " + other,
-                             answer["systems"], models, _("Import"))  # fmt: skip
+        text = _("Which model is {file}?").format(file=file)
+        if answer["kind"] == "onnx":
+            text += " " + _("For any other model use the command: medseg models import {file}").format(file=file)
+        model = self._choose(_("Import weights"), text, answer["systems"], models, _("Import"))
         if model is None:
             return
         installed = model["state"] in ("installed", "broken")
@@ -107,7 +108,9 @@ class MoreModels:
 
     def _import(self, path: str, title: str, recipe: str | None, replace: bool) -> None:
         sentence = _("Importing {title}. Keras and PyTorch files take some minutes.").format(title=title)
-        self._begin(sentence, "import", self._done, file=path, recipe=recipe, replace=replace)
+        self._begin(
+            sentence, "import", lambda answer: self._done(title, answer), file=path, recipe=recipe, replace=replace
+        )
 
     def _choose_published(self, answer: dict[str, Any]) -> None:
         models = [m for m in answer["models"] if m["downloadable"]]
@@ -121,7 +124,12 @@ class MoreModels:
         if model["state"] == "no converter":
             self._end(_("{title} cannot be converted here: {problem}.").format(**model), failed=True)
             return
-        self._begin(_("Installing {title}.").format(**model), "install", self._done, model=model["id"])
+        self._begin(
+            _("Installing {title}.").format(**model),
+            "install",
+            lambda answer: self._done(model["title"], answer),
+            model=model["id"],
+        )
 
     def _choose(
         self, title: str, text: str, systems: dict[str, str], models: Sequence[dict[str, Any]], accept: str
@@ -137,11 +145,11 @@ class MoreModels:
             return None
         return models[number]
 
-    def _done(self, answer: dict[str, Any]) -> None:
+    def _done(self, title: str, answer: dict[str, Any]) -> None:
         self._busy = False
         self._on_added(answer["id"])
-        sentence = _("It is installed already.") if answer.get("already") else _("The model is installed.")
-        self._run.finish(f"{answer['id']}: {sentence}", done=True)
+        sentence = _("{title} is installed already.") if answer.get("already") else _("{title} is installed.")
+        self._run.finish(sentence.format(title=title), done=True)
         self._on_change()
 
     # -- one query of the worker ------------------------------------------------------------------------------
