@@ -127,9 +127,7 @@ def test_labels_equal_those_of_a_run_in_this_process(host: Host, tmp_path: Path)
     assert result.tables["segments"].columns == expected.tables["segments"].columns
 
 
-def test_voxels_stay_off_the_disk_where_shared_memory_has_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_voxels_stay_off_the_disk_where_shared_memory_has_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk, memory = tmp_path / "disk", tmp_path / "memory"
     disk.mkdir()
     memory.mkdir()

@@ -248,9 +248,7 @@ def _acquired_slices(volume: Volume, monitor: Monitor) -> Volume:
     along = (np.array(last.origin) - np.array(first.origin)) / max(1, len(stack.grids) - 1)
     gap = float(abs(along @ first.direction[:, 2])) or first.spacing[2]
     nominal = Grid((*first.size[:2], len(stack.grids)), (*first.spacing[:2], gap), first.origin, first.direction)
-    monitor.warn(
-        f"{volume.name}: the acquired slices are classified as they are; the table has their true positions."
-    )
+    monitor.warn(f"{volume.name}: the acquired slices are classified as they are; the table has their true positions.")
     return Volume(stack.pixels, nominal, volume.modality, volume.name, volume.tags, stack)
 
 
