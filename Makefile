@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-recipes lint bench screenshots clean
+.PHONY: install demo test test-recipes lint bench clean
 
 install: $(STAMP)
 

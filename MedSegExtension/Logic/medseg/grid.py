@@ -142,12 +142,12 @@ class Grid:
 
     def to_physical(self, index: npt.ArrayLike) -> FloatArray:
         """LPS millimetres of (fractional) indices, last axis (i, j, k)."""
-        return np.asarray(index, dtype=float) @ self.affine[:3, :3].T + self.affine[:3, 3]
+        return np.asarray(np.asarray(index, dtype=float) @ self.affine[:3, :3].T + self.affine[:3, 3])
 
     def to_index(self, physical: npt.ArrayLike) -> FloatArray:
         """Fractional indices (i, j, k) of LPS positions in millimetres."""
         inverse = np.linalg.inv(self.affine)
-        return np.asarray(physical, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3]
+        return np.asarray(np.asarray(physical, dtype=float) @ inverse[:3, :3].T + inverse[:3, 3])
 
     def index_map_from(self, other: Grid) -> FloatArray:
         """4x4 matrix from an index on ``other`` to the (fractional) index on this grid at the same position."""

@@ -246,7 +246,7 @@ def softmax(values: FloatArray) -> FloatArray:
     """Softmax over axis 0, stable (the maximum is taken off first)."""
     out = np.exp(values - values.max(axis=0, keepdims=True))
     out /= out.sum(axis=0, keepdims=True)
-    return out
+    return np.asarray(out)
 
 
 def sigmoid(values: FloatArray) -> FloatArray:
