@@ -291,6 +291,8 @@ def shake(model):
         kind = variable.name.split("/")[-1].split(":")[0]
         if kind == "moving_variance":
             value = random.uniform(0.8, 1.2, value.shape)
+        elif kind == "bias" and not normalised:
+            value = random.uniform(0, 0.2, value.shape)  # above 0, so that no layer of few ReLUs is dead
         elif kind in ("moving_mean", "beta", "bias"):
             value = random.normal(0, 0.05, value.shape)
         elif kind == "gamma":
@@ -301,6 +303,17 @@ def shake(model):
     model.set_weights(values)
 
 
+def tame(model, images):
+    """Raise the variances that normalisations divide by until deep residual sums stay small, as training would do."""
+    for _ in range(8):
+        values = model(images, training=False).numpy()
+        if np.isfinite(values).all() and np.abs(values).max() < 100:
+            return
+        pairs = zip(model.weights, model.get_weights(), strict=True)
+        model.set_weights([4 * value if "moving_variance" in weight.name else value for weight, value in pairs])
+    raise RuntimeError("the random network explodes")
+
+
 def calibrate(model, images):
     """Scale the last layer so that its scores neither saturate nor are all alike on ``images``."""
     last = model.layers[-1]
@@ -308,7 +321,8 @@ def calibrate(model, images):
     kernel, bias = last.get_weights()
     scores = before.reshape(-1, before.shape[-1]) @ kernel.reshape(before.shape[-1], -1)
     if before.ndim > 2:
-        spread = scores.std(axis=0)
+        # Instance normalisation of random 3D features amplifies rounding; smaller scores keep it below the tolerance.
+        spread = scores.std(axis=0) * (2 if before.ndim == 5 else 1)
         last.set_weights([kernel * 0.2 / spread, -0.2 * scores.mean(axis=0) / spread])
     else:  # few images give nearly the same features: only the classes differ
         last.set_weights([kernel * 0.5 / np.abs(scores).mean(), bias])
@@ -331,6 +345,7 @@ def main():
                 shake(part)
         images = (backbone or model).input_shape[1:]
         feed = np.random.default_rng(0).standard_normal((2 if len(images) == 3 else 1, *images)).astype(np.float32)
+        tame(backbone or keras.Model(model.input, model.layers[-1].input), feed)
         if backbone is not None:
             feed = backbone(feed, training=False).numpy().reshape(len(feed), -1)
         calibrate(model, feed)
