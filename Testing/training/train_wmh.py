@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,29 @@ VOLUMES, SLICES = ("105465", "104252", "105074"), "101228"
 PATIENTS = (*VOLUMES, SLICES)
 WIDTHS = (16, 32, 56, 80)
 CROP = 160
+# The opening takes the rims off abnormal lesions; counting the class twice gives about that back. On the held-out
+# patients factors from 1.4 to 4 are equally good with the opening, and 1 is best without it.
+ABNORMAL = 2.0
 MANIFEST = shipped_manifest("wmh-compact")
 
 
 class MirroredMean(nn.Module):
-    """Mean class probability of several networks, each on the image and on its left-right mirror image."""
+    """Mean class probability of several networks, each on the image and on its left-right mirror image.
+
+    The abnormal class counts `ABNORMAL` times, then probabilities are scaled to sum to 1 again.
+    """
 
     def __init__(self, networks: list[nn.Module]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
+        self.register_buffer("weight", torch.tensor([1.0, 1.0, ABNORMAL]).reshape(1, 3, 1, 1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         both = torch.cat([x, x.flip(3)], dim=0)
         total = sum(network(both).softmax(dim=1) for network in self.networks) / len(self.networks)
         plain, mirrored = total.chunk(2, dim=0)
-        return (plain + mirrored.flip(3)) / 2
+        weighted = (plain + mirrored.flip(3)) * self.weight
+        return weighted / weighted.sum(dim=1, keepdim=True)
 
 
 def from_volume(case: str) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +170,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--minutes", type=float, default=30, help="at most, for each of the four networks")
-    parser.add_argument("--checkpoints", type=Path, default=Path("/tmp/medseg-wmh"), help="outside the repository")
+    parser.add_argument(
+        "--checkpoints", type=Path, default=Path(tempfile.gettempdir()) / "medseg-wmh", help="outside the repository"
+    )
     options = parser.parse_args()
     options.checkpoints.mkdir(parents=True, exist_ok=True)
     data = {case: from_volume(case) for case in VOLUMES}
