@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from medseg.result import Result
 from medseg.transfer import array_message, result_from, volume_message, write_in_pieces
 from medseg.volume import Volume
+
+from .seams import Answer, Listener
 
 # A worker that has not stopped this long after the request is ended.
 CANCEL_MS = 1500
@@ -29,7 +30,6 @@ _SHARED_MEMORY = Path("/dev/shm")
 # Input and labels are there at the same time, and a computer should not be filled to the brim.
 _ROOM = 6
 
-Answer = Callable[[dict[str, Any]], None]
 Progress = Callable[[str, str, float | None, float | None], None]
 Schedule = Callable[[int, Callable[[], None]], None]
 
@@ -47,16 +47,6 @@ class MakeProcess(Protocol):
     def __call__(
         self, on_message: Callable[[dict[str, Any]], None], on_end: Callable[[int, bool, str], None]
     ) -> Process: ...
-
-
-class Listener(Protocol):
-    """Who is told of a run. Exactly one of the last three calls ends it."""
-
-    def on_progress(self, stage: str, text: str, fraction: float | None, seconds_left: float | None) -> None: ...
-    def on_warning(self, sentence: str) -> None: ...
-    def on_result(self, result: Result) -> None: ...
-    def on_error(self, kind: str, sentence: str) -> None: ...
-    def on_cancelled(self) -> None: ...
 
 
 class Busy(RuntimeError):
