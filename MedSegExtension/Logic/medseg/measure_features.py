@@ -118,7 +118,7 @@ def first_order_cells(values: npt.NDArray[Any], bin_width: float, voxel_volume: 
         np.ptp(x),
         third - first,
         np.mean(np.abs(away)),
-        np.mean(np.abs(inner - inner.mean())),
+        np.mean(np.abs(inner - inner.mean())) if inner.size else 0.0,
         np.sqrt(energy / len(x)),
         variance,
         np.mean(away**3) / variance**1.5 if variance > 0 else 0.0,
