@@ -282,9 +282,9 @@ def build(id, small):
     return haemorrhage(BACKBONES[name], int(size or 256)), None
 
 
-def shake(model):
+def shake(model, seed=1):
     """Random statistics and shifts too, so that a wrong or missing one shows."""
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     values = []
     normalised = any("normalization" in layer.name for layer in model.layers)
     for variable, value in zip(model.weights, model.get_weights(), strict=True):
@@ -297,6 +297,8 @@ def shake(model):
             value = random.normal(0, 0.05, value.shape)
         elif kind == "gamma":
             value = random.uniform(0.9, 1.1, value.shape)
+        elif kind == "kernel" and value.ndim == 2 and not normalised:
+            value = random.normal(0, np.sqrt(2 / value.shape[0]), value.shape)
         elif kind == "kernel" and not normalised:
             value = value * np.sqrt(2)  # signals stay alive through many ReLUs, so that the outputs differ
         values.append(value)
@@ -348,6 +350,10 @@ def main():
         tame(backbone or keras.Model(model.input, model.layers[-1].input), feed)
         if backbone is not None:
             feed = backbone(feed, training=False).numpy().reshape(len(feed), -1)
+            for seed in range(2, 50):  # few ReLUs in the last layers may all be dead
+                if keras.Model(model.input, model.layers[-1].input)(feed, training=False).numpy().any():
+                    break
+                shake(model, seed)
         calibrate(model, feed)
         save = model.save_weights if given.weights_only else model.save
         save(str(given.folder / f"{id}.h5"))
