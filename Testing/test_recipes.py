@@ -281,7 +281,7 @@ def end_to_end(id: str, package: Path, folder: Path, monkeypatch: Any, *, quick:
         assert scores.shape == (3, volume.array.shape[0]) and 0 <= scores.min() < scores.max() <= 1
         assert "rsna" in result.tables
     else:
-        run_microbleeds(package, folder, monkeypatch, size=160 if quick else 400)
+        run_microbleeds(package, folder, monkeypatch, size=128 if quick else 400)
 
 
 def run_microbleeds(package: Path, folder: Path, monkeypatch: Any, size: int) -> None:
