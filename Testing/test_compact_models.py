@@ -71,6 +71,14 @@ def test_ich_ranks_slices_with_a_bleed_above_those_without(scored_heads, column:
     assert auc(truth[:, column], scores[:, column]) > 0.9
 
 
+def test_ich_writes_a_row_for_each_image_and_subtype(models: Path):
+    head = head_ct(HELD_OUT + 700, size=(128, 128, 6), spacing=(1.8, 1.8, 20.0))
+    tables = run(models / "ich-compact", head.volume, device="cpu").tables
+    slices, rsna = tables["slices"], tables["rsna"]
+    assert sorted(rsna.column("ID"))[:6] == sorted(f"ID_1_{name}" for name in ("any", *HAEMORRHAGES))
+    assert sorted(rsna.column("Label")) == sorted(v for name in ("any", *HAEMORRHAGES) for v in slices.column(name))
+
+
 def test_ich_gives_the_same_scores_for_a_dicom_series_with_wrapped_12_bit_values(models: Path, tmp_path: Path):
     head = head_ct(HELD_OUT + 600, bleeds=["intraparenchymal"], size=(128, 128, 16), spacing=(1.8, 1.8, 9.0))
     head.volume.array[:] = np.clip(head.volume.array, -1000, 3000)
@@ -90,13 +98,20 @@ def test_cmb_finds_microbleeds_and_lists_them(models: Path):
     assert sensitivity >= 0.6
     assert findings <= 2 * count
     assert len(result.tables["lesions"].rows) == findings
+    counts = dict(zip((c.name for c in result.tables["counts"].columns), result.tables["counts"].rows[0], strict=True))
+    assert (counts["lesions"], counts["at_least_5"]) == (findings, findings >= 5)
+    assert "sphericity" in [c.name for c in result.tables["lesions"].columns]
 
 
 def test_lungs_outlines_held_out_phantoms(models: Path):
     figures = []
     for seed in range(HELD_OUT + 500, HELD_OUT + 504):
         film = chest_xray(seed)
-        figures.append(dice(run(models / "lungs-compact", film.volume, device="cpu").mask("lungs"), film.labels > 0))
+        result = run(models / "lungs-compact", film.volume, device="cpu")
+        figures.append(dice(result.mask("lungs"), film.labels > 0))
+        areas = result.tables["areas"]
+        total, right, left = (areas.column(f"{side}area_cm2")[0] for side in ("", "right_", "left_"))
+        assert right > 0 and left > 0 and right + left == pytest.approx(total)
     assert min(figures) > 0.85 and np.mean(figures) > 0.92
 
 
@@ -108,6 +123,14 @@ def test_lungs_finds_lungs_on_real_films_that_it_was_not_trained_on(models: Path
         truth = read_volume(shared / "images" / "chest-xray" / f"{n}-mask.png").array > 127
         figures.append(dice(run(models / "lungs-compact", film, device="cpu").mask("lungs"), truth))
     assert np.mean(figures) > 0.7
+
+
+def test_wmh_has_the_preprocessing_of_the_published_networks(models: Path):
+    """They can be exchanged for each other on the same FLAIR; the chain itself is tested on real slices."""
+    shipped = json.loads((models / "wmh-compact" / "manifest.json").read_text(encoding="utf-8"))
+    for recipe in (models / "recipes").glob("wmh-*.json"):
+        published = json.loads(recipe.read_text(encoding="utf-8"))["manifest"]
+        assert shipped["preprocessing"] == published["preprocessing"], recipe.stem
 
 
 def test_wmh_runs_on_a_flair_phantom_and_keeps_inside_the_head(models: Path):
@@ -124,5 +147,5 @@ def test_wmh_finds_the_labelled_lesions_of_a_real_patient(models: Path, shared: 
     """Three of the four averaged networks were trained on this patient: a floor for the whole path, not a figure."""
     case = shared / "images" / "wmh" / "105465"
     result = run(models / "wmh-compact", case / "flair.nii.gz", device="cpu")
-    assert dice(result.mask("abnormal WMH"), read_volume(case / "abWMH.nii.gz").array > 0) > 0.6
-    assert dice(result.mask("normal WMH"), read_volume(case / "nWMH.nii.gz").array > 0) > 0.3
+    assert dice(result.mask("abnormal WMH"), read_volume(case / "abWMH.nii.gz").array > 0) > 0.65
+    assert dice(result.mask("normal WMH"), read_volume(case / "nWMH.nii.gz").array > 0) > 0.5

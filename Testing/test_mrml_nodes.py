@@ -154,6 +154,31 @@ def test_values_of_the_dicom_database_reach_the_steps(scene: Any, monkeypatch: p
     assert read.tags == {"BitsStored": 12, "RescaleIntercept": -1024.0, "WindowCenter": 40.0}
 
 
+@pytest.mark.parametrize("reverse", [False, True], ids=["as stored", "reversed"])
+def test_slices_know_their_dicom_instances(scene: Any, monkeypatch: pytest.MonkeyPatch, reverse: bool) -> None:
+    """With another order the rows of the RSNA table would name the wrong images."""
+    count = OBLIQUE.size[2]
+    uids = [f"1.2.{k}" for k in range(count)]
+    positions = {
+        uid: "\\".join(f"{v:.4f}" for v in OBLIQUE.to_physical((0, 0, k))) for k, uid in enumerate(uids)
+    }  # fmt: skip
+
+    class Database:
+        isOpen = True
+
+        def instanceValue(self, uid: str, tag: str) -> str:
+            return positions[uid] if tag == "0020,0032" else ""
+
+    monkeypatch.setattr(slicer, "dicomDatabase", Database(), raising=False)
+    node = node_from_volume(Volume(volume().array, OBLIQUE), scene)
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(uids[::-1] if reverse else uids))
+    assert volume_from_node(node).tags == {"SOPInstanceUID": uids}
+    positions[uids[-1]] = positions[uids[0]]
+    assert volume_from_node(node).tags == {}, "slices at other places than the node's"
+    node.SetAttribute("DICOM.instanceUIDs", " ".join(uids[:-1]))
+    assert volume_from_node(node).tags == {}, "another number of images"
+
+
 def test_node_without_voxels_is_refused_by_name(scene: Any) -> None:
     empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "never loaded")
     with pytest.raises(InputError, match="never loaded holds no voxels"):

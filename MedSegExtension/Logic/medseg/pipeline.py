@@ -270,7 +270,7 @@ def _score_tables(
         volume.stack.grids[positions[n]] if volume.stack is not None else grid.slice(axis, positions[n]) for n in order
     ]
     images = volume.stack.instance_uids if volume.stack is not None else volume.tags.get("SOPInstanceUID", ())
-    uids = [images[positions[n]] for n in order] if len(images) == grid.size[axis] else None
+    uids = [images[positions[n]] for n in order] if axis == 2 and len(images) == grid.size[2] else None
     return {
         "slices": slice_table(columns[order], names, own, uids),
         "scores": volume_scores(columns[order], names),

@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from medseg.errors import InputError
+from medseg.grid import Grid
 from medseg.result import Result
 from medseg.volume import Volume
 
@@ -25,6 +26,7 @@ _STEP_TAGS = {
     "WindowCenter": "0028,1050",
     "WindowWidth": "0028,1051",
 }
+IMAGE_POSITION = "0020,0032"
 
 
 def volume_from_node(node: Any) -> Volume:
@@ -32,8 +34,8 @@ def volume_from_node(node: Any) -> Volume:
 
     The array (K, J, I) or (K, J, I, C) is a read-only view of the node's memory. The grid is the node's own space in
     LPS: parent transforms are left out, so that the result can be put under the same transform. The modality and the
-    DICOM values that steps need come from the subject hierarchy and the application's DICOM database where the volume
-    was loaded from DICOM.
+    DICOM values that steps need (and each slice's SOP Instance UID) come from the subject hierarchy and the
+    application's DICOM database where the volume was loaded from DICOM.
 
     Raises `InputError` where ``node`` is not a volume or holds no voxels.
     """
@@ -42,7 +44,7 @@ def volume_from_node(node: Any) -> Volume:
     grid = grid_of(node)
     array = array_of(node.GetImageData())
     array.flags.writeable = False
-    tags = _dicom_tags(node)
+    tags = _dicom_tags(node, grid)
     modality = node.GetAttribute(MODALITY) or tags.pop("Modality", None)
     if not modality and node.GetScene() is not None:
         modality = attribute_of(node.GetScene(), node, MODALITY)
@@ -90,8 +92,8 @@ def probability_nodes(result: Result, scene: Any, *, reference_node: Any) -> dic
     return nodes
 
 
-def _dicom_tags(node: Any) -> dict[str, Any]:
-    """The values of `_STEP_TAGS` (and Modality) of the node's first DICOM instance, where the database has it."""
+def _dicom_tags(node: Any, grid: Grid) -> dict[str, Any]:
+    """The values of `_STEP_TAGS` (and Modality) of the node's first DICOM instance, and the instances by slice."""
     database = getattr(slicer, "dicomDatabase", None)
     instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
     if database is None or not instances or not database.isOpen:
@@ -106,4 +108,31 @@ def _dicom_tags(node: Any) -> dict[str, Any]:
             tags[keyword] = int(number) if keyword in ("BitsStored", "PixelRepresentation") else number
         except ValueError:
             tags[keyword] = text
+    if in_order := _instances_by_slice(instances, grid, database):
+        tags["SOPInstanceUID"] = in_order
     return tags
+
+
+def _instances_by_slice(instances: list[str], grid: Grid, database: Any) -> list[str]:
+    """``instances`` in the order of the grid's slices, empty where they are not one for each slice in a row.
+
+    Slicer keeps them in the order of its files, which it sorts by position; the ends tell which way they run. Only
+    they are asked for: each answer may cost the reading of a file.
+    """
+    count = grid.size[2]
+    if len(instances) != count or len(set(instances)) != count:
+        return []
+    normal = np.cross(grid.direction[:, 0], grid.direction[:, 1])
+    heights = []
+    for uid in {instances[0]: None, instances[-1]: None}:
+        try:
+            position = [float(v) for v in str(database.instanceValue(uid, IMAGE_POSITION) or "").split("\\")]
+            heights.append(float(normal @ np.array(position).reshape(3)))
+        except ValueError:
+            return []
+    ends = [float(normal @ grid.to_physical((0, 0, k))) for k in dict.fromkeys((0, count - 1))]
+    near = 0.5 * grid.spacing[2]
+    for order in (1, -1):
+        if np.allclose(heights[::order], ends, rtol=0, atol=near):
+            return instances[::order]
+    return []

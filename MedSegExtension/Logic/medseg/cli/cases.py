@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SUFFIXES = (".nii.gz", ".seg.nrrd")
 _SHOWN_COLUMNS = {
     "segments": ("segment", "voxels", "volume_ml", "components"),
+    "counts": ("group", "lesions", "volume_mm3", "category"),
+    "areas": ("segment", "right_pixels", "left_pixels", "area_cm2", "left_right_ratio"),
     "scores": ("class", "maximum", "slice", "mean"),
 }
 
