@@ -1,14 +1,11 @@
-"""Microbleeds, haemorrhages and lung areas from end to end, and the rules by which their tables are made."""
+"""Microbleeds from end to end, and the rules by which the tables of lesions are made."""
 
 from __future__ import annotations
 
-import csv
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
-import pydicom
 import pytest
 import SimpleITK as sitk
 from pydantic import ValidationError
@@ -18,7 +15,6 @@ from typer.testing import CliRunner
 
 import measurement_models as models
 import medseg.cli
-from io_samples import DX_CLASS, write_dicom
 from medseg import Result, Volume, run
 from medseg.errors import InputError, ModelError
 from medseg.explain import explain
@@ -26,14 +22,11 @@ from medseg.grid import Grid
 from medseg.io import read_volume
 from medseg.manifest.schema import Manifest
 from medseg.measure import measure
-from medseg.measure_areas import area_table, split_sides
 from medseg.measure_features import first_order_cells, first_order_columns, shape_cells, shape_columns
 from medseg.measure_location import Parcellation, standard, structure_of
 from medseg.measurements import count_category, further_tables
 from medseg.monitor import Monitor
-from medseg.phantoms import chest_xray, head_ct, write_dicom_series
 from medseg.result import Layer, SegmentClass
-from medseg.write import write_result
 
 ROOT = Path(__file__).resolve().parents[1]
 OBLIQUE = Rotation.from_euler("xyz", [6, -8, 10], degrees=True).as_matrix()
@@ -363,226 +356,3 @@ def lesion_manifest(measurements: list[dict], **changes) -> Manifest:
 def test_a_manifest_that_cannot_be_measured_is_refused_by_field(measurement, changes, sentence):
     with pytest.raises(ValidationError, match=sentence):
         lesion_manifest([measurement], **changes)
-
-
-# -- haemorrhage ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def haemorrhage(tmp_path_factory) -> Path:
-    return models.haemorrhage_package(tmp_path_factory.mktemp("models") / "ich")
-
-
-@pytest.fixture
-def series(tmp_path) -> Path:
-    """A head CT of eight slices as a wrapped 12-bit DICOM series whose UIDs and file names have no order."""
-    phantom = head_ct(3, bleeds=["intraparenchymal"], size=(64, 64, 8), spacing=(3.6, 3.6, 16.0))
-    names = np.random.default_rng(0).permutation(90)[:8] + 10
-    for path, name in zip(write_dicom_series(phantom, tmp_path / "ct", wrapped_12_bit=True), names, strict=True):
-        image = pydicom.dcmread(path)
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.0.1.3680043.8.498.7.{name}"
-        path.unlink()
-        image.save_as(path.with_name(f"{name}.dcm"))
-    return tmp_path / "ct"
-
-
-def uids_by_height(folder: Path) -> list[str]:
-    images = [pydicom.dcmread(p, stop_before_pixels=True) for p in folder.iterdir()]
-    return [str(i.SOPInstanceUID) for i in sorted(images, key=lambda i: i.ImagePositionPatient[2])]
-
-
-def test_a_ct_series_gives_slices_scores_and_the_challenge_rows(haemorrhage, series, tmp_path):
-    """An ID that belongs to another slice would be scored against another slice's truth."""
-    volume = read_volume(series)
-    result = run(haemorrhage, volume, device="cpu", threads=1)
-    folder = write_result(result, tmp_path / "out", volume=volume, sinks=())
-    rows = list(csv.reader((folder / "rsna.csv").open(encoding="utf-8")))
-    slices = list(csv.DictReader((folder / "slices.csv").open(encoding="utf-8")))
-    order = ["any", "epidural", "intraparenchymal", "intraventricular", "subarachnoid", "subdural"]
-    assert rows[0] == ["ID", "Label"] and len(rows) == 1 + 8 * 6
-    expected = uids_by_height(series)
-    assert [s["sop_instance_uid"] for s in slices] == expected
-    wanted = [
-        [f"ID_{uid.rsplit('.', 1)[1]}_{name}", slices[n][name]] for n, uid in enumerate(expected) for name in order
-    ]
-    assert rows[1:] == wanted
-    assert len({s["any"] for s in slices}) == 8, "the slices must differ, or their order is not tested"
-    for row in csv.DictReader((folder / "scores.csv").open(encoding="utf-8")):
-        column = [float(s[row["class"]]) for s in slices]
-        assert float(row["maximum"]) == max(column) and int(row["slice"]) == int(np.argmax(column)) + 1
-    assert "Phantom^Synthetic" not in (folder / "rsna.csv").read_text() + (folder / "result.json").read_text()
-
-
-def test_the_scores_of_the_slices_can_be_plotted(haemorrhage, series):
-    """The identifier column must not become a curve, nor hide the six that are."""
-    slicer = pytest.importorskip("slicer")
-    from medseg_mrml.focus import score_columns
-    from medseg_mrml.tables import plot_table, table_to_node
-
-    table = run(haemorrhage, series, device="cpu", threads=1).tables["slices"]
-    columns = score_columns(table)
-    assert len(columns) == 6
-    scene = slicer.vtkMRMLScene()
-    node = table_to_node(table, scene)
-    chart = plot_table(node, scene, x="slice", columns=columns)
-    assert chart.GetNumberOfPlotSeriesNodes() == 6
-
-
-def test_a_series_with_a_missing_slice_keeps_the_images_of_its_scores(haemorrhage, series):
-    gone = sorted(series.iterdir(), key=lambda p: pydicom.dcmread(p).ImagePositionPatient[2])[3]
-    gone.unlink()
-    result = run(haemorrhage, series, device="cpu", threads=1)
-    assert result.tables["slices"].column("sop_instance_uid") == uids_by_height(series)
-    assert len(result.tables["rsna"].rows) == 7 * 6
-
-
-def test_without_image_identifiers_slices_are_numbered_and_told(haemorrhage):
-    volume = head_ct(3, bleeds=[], size=(64, 64, 4), spacing=(3.6, 3.6, 30.0)).volume
-    result = run(haemorrhage, volume, device="cpu", threads=1)
-    assert result.tables["rsna"].column("ID")[:7:6] == ["ID_1_any", "ID_2_any"]
-    assert any("called by slice number" in w for w in result.warnings)
-
-
-def test_images_whose_identifiers_end_alike_keep_the_whole_identifier(haemorrhage, series):
-    for n, path in enumerate(sorted(series.iterdir())):
-        image = pydicom.dcmread(path)
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{n + 1}.1"
-        image.save_as(path)
-    names = run(haemorrhage, series, device="cpu", threads=1).tables["rsna"].column("ID")
-    assert len(set(names)) == len(names) and names[0].startswith("ID_1.2.3.")
-
-
-# -- films ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def lungs(tmp_path_factory) -> Path:
-    return models.lungs_package(tmp_path_factory.mktemp("models") / "lungs")
-
-
-@pytest.fixture(scope="module")
-def film():
-    """Dark lungs on a bright film of 300 x 300 pixels, and the pixels of the patient's right and left lung."""
-    labels = chest_xray(2, size=300).labels[0]
-    pixels = np.where(labels > 0, 30, 200).astype(np.uint8)
-    return pixels, int((labels == 1).sum()), int((labels == 2).sum())
-
-
-def dx(path: Path, pixels: np.ndarray, **tags) -> Path:
-    placeless = {"ImagePositionPatient": None, "ImageOrientationPatient": None, "WindowCenter": 128, "WindowWidth": 256}
-    standard = {"SOPClassUID": DX_CLASS, "Modality": "DX", "PatientOrientation": ["L", "F"], **placeless}
-    return write_dicom(path, pixels, **{**standard, **tags})
-
-
-def test_lung_areas_and_their_ratio_on_the_film_s_own_pixels(lungs, film, tmp_path):
-    pixels, right, left = film
-    result = run(lungs, dx(tmp_path / "film.dcm", pixels, PixelSpacing=[0.5, 0.4]), device="cpu", threads=1)
-    (areas,) = records(result.tables["areas"])
-    assert areas["right_pixels"] == pytest.approx(right, rel=0.02) and areas["left_pixels"] == pytest.approx(
-        left, rel=0.02
-    )
-    assert areas["pixels"] == areas["right_pixels"] + areas["left_pixels"]
-    assert areas["area_cm2"] == pytest.approx(areas["pixels"] * 0.2 / 100)
-    assert areas["left_area_cm2"] == pytest.approx(areas["left_pixels"] * 0.2 / 100)
-    assert areas["left_right_ratio"] == pytest.approx(left / right, rel=0.03) and areas["note"] == ""
-
-
-def test_a_film_seen_from_behind_has_left_on_the_image_s_left(lungs, film, tmp_path):
-    """Sides by image columns alone would exchange the lungs of such a film."""
-    pixels, right, left = film
-    path = dx(tmp_path / "film.dcm", pixels[:, ::-1], PatientOrientation=["R", "F"])
-    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
-    assert areas["right_pixels"] == pytest.approx(right, rel=0.02) and areas["left_pixels"] == pytest.approx(
-        left, rel=0.02
-    )
-
-
-def test_without_spacing_areas_are_pixels_and_a_note_says_so(lungs, film, tmp_path):
-    pixels, right, left = film
-    sitk.WriteImage(sitk.GetImageFromArray(pixels), str(tmp_path / "film.png"))
-    result = run(lungs, tmp_path / "film.png", device="cpu", threads=1)
-    (areas,) = records(result.tables["areas"])
-    assert areas["area_cm2"] is None and areas["left_area_cm2"] is None and areas["left_right_ratio"] is not None
-    assert areas["pixels"] == pytest.approx(right + left, rel=0.02)
-    assert "spacing is not known" in areas["note"] and any("spacing is not known" in w for w in result.warnings)
-
-
-def test_a_spacing_at_the_detector_is_noted(lungs, film, tmp_path):
-    path = dx(tmp_path / "film.dcm", film[0], PixelSpacing=None, ImagerPixelSpacing=[0.2, 0.2])
-    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
-    assert "at the detector" in areas["note"] and areas["area_cm2"] > 0
-
-
-def test_sides_of_a_lateral_film_are_not_made_up(lungs, film, tmp_path):
-    path = dx(tmp_path / "film.dcm", film[0], PatientOrientation=["A", "F"])
-    (areas,) = records(run(lungs, path, device="cpu", threads=1).tables["areas"])
-    assert areas["right_pixels"] is None and areas["left_right_ratio"] is None and "not frontal" in areas["note"]
-    assert areas["area_cm2"] > 0
-
-
-def two_lungs() -> np.ndarray:
-    mask = np.zeros((60, 100), bool)
-    mask[10:50, 10:40] = True
-    mask[10:50, 58:82] = True
-    return mask
-
-
-def test_lungs_are_told_apart_by_component():
-    sides = split_sides(two_lungs())
-    assert (sides.low, sides.high, sides.note) == (1200, 960, "")
-
-
-def test_fragments_go_to_the_nearer_lung_and_a_piece_below_is_not_the_other_lung():
-    mask = two_lungs()
-    mask[52:58, 12:38] = True
-    mask[5:7, 60:64] = True
-    sides = split_sides(mask)
-    assert (sides.low, sides.high) == (1200 + 156, 960 + 8)
-
-
-def test_lungs_that_touch_are_split_where_they_are_narrowest():
-    mask = two_lungs()
-    mask[20:24, 40:47] = True
-    mask[20:22, 47:50] = True
-    mask[20:24, 50:58] = True
-    sides = split_sides(mask)
-    assert "touch" in sides.note
-    assert sides.low + sides.high == mask.sum()
-    assert abs(sides.low - (1200 + 28)) <= 6 and abs(sides.high - (960 + 32)) <= 6
-
-
-@pytest.mark.parametrize("other", [False, True])
-def test_one_lung_is_not_cut_in_two(other):
-    mask = two_lungs()
-    mask[:, slice(None, 50) if other else slice(50, None)] = False
-    sides = split_sides(mask)
-    assert {sides.low, sides.high} == {0, int(mask.sum())} and "only one lung" in sides.note
-    assert (sides.high > 0) == other
-
-
-def test_an_empty_mask_and_a_volume_are_told():
-    grid = Grid((100, 60, 1), (1, 1, 1), (0, 0, 0), np.eye(3))
-    monitor = Monitor()
-    volume = Volume(np.zeros(grid.shape, np.uint8), grid, "DX", "film")
-    (row,) = records(area_table("lungs", np.zeros(grid.shape, bool), volume, monitor))
-    assert row["pixels"] == 0 and row["left_right_ratio"] is None and row["note"] == "the segment is empty"
-    deep = Grid((4, 4, 4), (1, 1, 1), (0, 0, 0), np.eye(3))
-    table = area_table("lungs", np.ones(deep.shape, bool), Volume(np.zeros(deep.shape), deep, "CT", "chest"), monitor)
-    assert table.rows == () and any("not a film" in w for w in monitor.warnings)
-
-
-def test_a_film_whose_columns_run_down_the_patient_has_its_sides_too():
-    """Some devices store films turned by 90 degrees."""
-    mask = two_lungs().T[None]
-    grid = Grid((60, 100, 1), (0.5, 0.5, 1), (0, 0, 0), np.array([[0.0, 1, 0], [0, 0, 1], [1, 0, 0]]))
-    assert grid.orientation[1] == "L"
-    (row,) = records(area_table("lungs", mask, Volume(np.zeros(grid.shape, np.uint8), grid, "DX", "film"), Monitor()))
-    assert (row["right_pixels"], row["left_pixels"]) == (1200, 960)
-
-
-def test_packages_do_not_need_the_folder_they_were_made_in(lungs, film, tmp_path):
-    """What is measured is data of the package: a copy measures the same."""
-    copy = shutil.copytree(lungs, tmp_path / "copied")
-    path = dx(tmp_path / "film.dcm", film[0])
-    one, other = (run(m, path, device="cpu", threads=1).tables["areas"] for m in (lungs, copy))
-    assert one.to_csv() == other.to_csv()

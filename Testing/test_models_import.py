@@ -7,25 +7,16 @@ from pathlib import Path
 
 import onnx
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from medseg.cli.models_import import register
+from medseg.cli import app
 from medseg.package import load_model
 from packages import network
-from test_importer import meshnet
-
-app = typer.Typer()
-register(app, "")
-
-
-@app.command()
-def other() -> None:
-    """A second command, so that ``import`` keeps its name."""
+from tfjs_samples import meshnet
 
 
 def command(*words: object) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["import", *map(str, words)])
+    result = CliRunner().invoke(app, ["models", "import", *map(str, words)])
     return result.exit_code, result.output
 
 

@@ -6,8 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from medseg import phantoms
+from medseg.catalogue import catalogue_states, markdown_table
+from medseg.cli import app
 from medseg.cli.demonstration import write_phantom
 
 README = Path(__file__).resolve().parents[1] / "README.md"
@@ -23,6 +26,30 @@ def test_the_python_lines_run_as_typed(tmp_path: Path, monkeypatch: pytest.Monke
     assert names["result"].mask("microbleed").shape == names["volume"].grid.shape
     assert (tmp_path / "microbleeds" / "segmentation.seg.nrrd").is_file()
     assert (tmp_path / "microbleeds" / "lesions.csv").is_file()
+
+
+def commands() -> list[str]:
+    blocks = re.findall(r"```\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("medseg ")]
+
+
+@pytest.mark.parametrize("line", commands())
+def test_every_command_that_the_readme_names_exists(line: str) -> None:
+    """Command, sub-command and options as they are written; what they do is tested elsewhere."""
+    for alternative in line.split(" | ")[1:]:
+        assert CliRunner().invoke(app, ["models", alternative, "--help"]).exit_code == 0, alternative
+    words = line.split(" | ")[0].split()[1:]
+    names = words[: 2 if words[0] == "models" else 1]
+    help_text = CliRunner().invoke(app, [*names, "--help"])
+    assert help_text.exit_code == 0, line
+    missing = [w for w in words if w.startswith("-") and not re.search(rf"(?<!\S){w}\b", help_text.output)]
+    assert not missing, line
+
+
+def test_the_table_of_published_models_is_the_recipes_and_the_catalogue() -> None:
+    """A model that is missing here is one that nobody finds."""
+    published = [state for state in catalogue_states() if state.formats]
+    assert len(published) == 30 and markdown_table(published) in README.read_text(encoding="utf-8")
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

@@ -27,18 +27,19 @@ def measure(
     *,
     connectivity: int = 26,
     unit: str = "",
+    projection: bool = False,
 ) -> dict[str, Table]:
     """Tables ``segments`` and, where a class is a lesion class, ``lesions``.
 
     ``layers``: labels (K, J, I) on ``grid``. ``values``: the input (K, J, I) in ``unit`` (HU for CT). ``connectivity``:
-    6, 18 or 26, of components and lesions. Segments are in the model's order; the lesions of a segment are numbered
-    from 1 by volume, largest first.
+    6, 18 or 26, of components and lesions. ``projection``: the input is a film, whose segments have no volume.
+    Segments are in the model's order; the lesions of a segment are numbered from 1 by volume, largest first.
     """
     segments: list[tuple[Cell, ...]] = []
     lesions: list[tuple[Cell, ...]] = []
     for item, box, labels in _segments(layers):
         if box is None:
-            segments.append((item.name, item.value, 0, 0.0, 0, None, None, None, None))
+            segments.append((item.name, item.value, 0, None if projection else 0.0, 0, None, None, None, None))
             continue
         mask = labels[box] == item.value
         inside = values[box][mask].astype(np.float64)
@@ -48,7 +49,7 @@ def measure(
                 item.name,
                 item.value,
                 len(inside),
-                len(inside) * grid.voxel_volume / 1000,
+                None if projection else len(inside) * grid.voxel_volume / 1000,
                 found.count,
                 float(inside.mean()),
                 float(inside.std()),
@@ -90,7 +91,7 @@ def _segment_columns(connectivity: int, unit: str) -> tuple[Column, ...]:
         Column("segment", "str", "", "name of the class"),
         Column("value", "int", "", "label value of the class in its layer"),
         Column("voxels", "int", "", "number of voxels"),
-        Column("volume_ml", "float", "ml", "voxels times the volume of a voxel, in millilitres"),
+        Column("volume_ml", "float", "ml", "voxels times the volume of a voxel, in millilitres; empty for a film"),
         Column("components", "int", "", f"connected components ({connectivity}-connectivity)"),
         Column("mean", "float", unit, "mean of the first input over the segment"),
         Column("std", "float", unit, "population standard deviation of the first input over the segment"),

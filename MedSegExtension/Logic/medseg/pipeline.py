@@ -230,8 +230,9 @@ def _run_one(
         with monitor.stage("measure"):
             unit = "HU" if volumes[0].modality == "CT" else ""
             result.tables = measure(
-                result.layers, volumes[0].array, grid, connectivity=manifest.lesion_connectivity, unit=unit
-            )
+                result.layers, volumes[0].array, grid, connectivity=manifest.lesion_connectivity, unit=unit,
+                projection=volumes[0].is_projection,
+            )  # fmt: skip
     if manifest.measurements:
         with monitor.stage("measure"):
             result.tables = further_tables(manifest, result, volumes[0], required, monitor)

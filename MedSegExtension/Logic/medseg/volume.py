@@ -25,6 +25,10 @@ class SliceStack:
     instance_uids: tuple[str, ...] = ()
 
 
+#: DICOM modalities whose images are projections: their pixels have an area, but no volume.
+PROJECTIONS = frozenset({"CR", "DX", "DR", "RG", "MG", "IO", "PX", "RF", "XA"})
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """``array`` (K, J, I) or (K, J, I, C) on ``grid``.
@@ -57,6 +61,13 @@ class Volume:
     def channels(self) -> int:
         """Values per voxel: 1 for a scalar volume, 3 for RGB."""
         return 1 if self.array.ndim == 3 else int(self.array.shape[3])
+
+    @property
+    def is_projection(self) -> bool:
+        """Whether it is a film: by modality, or a single slice of unknown modality without a spacing of its own."""
+        if self.modality is not None:
+            return self.modality in PROJECTIONS
+        return 1 in self.grid.size and (bool(self.tags.get("SpacingAssumed")) or set(self.grid.spacing) == {1.0})
 
     def require_scalar(self) -> Volume:
         """This volume, or `InputError` where it has several values per voxel."""

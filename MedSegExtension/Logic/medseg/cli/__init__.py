@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from . import models_catalogue, models_import
 from .execute import execute, parse_choices, parse_windows
-from .models_catalogue import register
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 bad input or option, 3 the model cannot be used, 4 the device failed, 130 cancelled "
@@ -27,10 +27,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 models_app = typer.Typer(
-    help="List, show, check, install and remove models.", no_args_is_help=True, epilog=EXIT_CODES, rich_markup_mode=None
+    help="List, show, check, import, install and remove models.",
+    no_args_is_help=True,
+    epilog=EXIT_CODES,
+    rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
-register(models_app, EXIT_CODES)
+models_import.register(models_app, EXIT_CODES)
+models_catalogue.register(models_app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,

@@ -12,18 +12,17 @@ import numpy as np
 
 from ..errors import InputError
 from ..grid import Grid
-from ..volume import Volume
+from ..volume import PROJECTIONS, Volume
 from ._common import Array
 from .pictures import film_grid, to_grey
 
-_PROJECTIONS = {"CR", "DX", "DR", "RG", "MG", "IO", "PX", "RF", "XA"}
 _SLICES = {"CT", "MR", "PT", "NM"}
 _AXES = {"L": (1.0, 0, 0), "R": (-1.0, 0, 0), "P": (0, 1.0, 0), "A": (0, -1.0, 0), "H": (0, 0, 1.0), "F": (0, 0, -1.0)}
 
 
 def is_film(dataset: Any, modality: str | None) -> bool:
     """True for a projection: by modality, or one frame that has no place in patient space (a secondary capture)."""
-    if modality in _PROJECTIONS:
+    if modality in PROJECTIONS:
         return True
     placed = "ImageOrientationPatient" in dataset or "PerFrameFunctionalGroupsSequence" in dataset
     return not placed and modality not in _SLICES and int(dataset.get("NumberOfFrames") or 1) == 1
