@@ -83,6 +83,8 @@ class FakeDialogs:
     agrees: bool = True
     row: int = 0
     lists: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
+    forms: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    answers: dict[str, str] | None = None
     errors: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
 
@@ -105,6 +107,12 @@ class FakeDialogs:
     def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
         self.lists.append((text, list(rows)))
         return self.row
+
+    def ask(
+        self, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str
+    ) -> dict[str, str] | None:
+        self.forms.append((text, answers))
+        return self.answers
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
-Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "import" | "install" |
-"cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "propose" | "import" |
+"install" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
 request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
 (``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .errors import MedSegError
 from .monitor import Event, Monitor
-from .worker_models import import_file, install, published
+from .worker_models import import_file, install, propose_file, published
 
 if TYPE_CHECKING:
     from .session_cache import SessionCache
@@ -81,6 +81,7 @@ class Worker:
             "check": self._check,
             "add": self._add,
             "published": published,
+            "propose": propose_file,
             "import": import_file,
             "install": install,
         }

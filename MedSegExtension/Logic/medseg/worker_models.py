@@ -38,18 +38,32 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     return {"models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED}
 
 
+def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+    """What can be said of the ONNX ``file`` of an unknown model: ``{guesses: [...], questions: [...]}``."""
+    from .importer import propose
+
+    proposal = propose(Path(request["file"]))
+    return {"guesses": proposal.guesses, "questions": [asdict(q) for q in proposal.questions]}
+
+
 def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """Import ``file`` as ``recipe`` (null where the file describes itself) and add it to the user's models.
 
-    ``replace``: another model of that id gives way. Nothing is left behind but the model.
+    ``answers``: to the questions of `propose_file`, in place of a recipe. ``backbone``: file of the first stage of a
+    two-stage model. ``replace``: another model of that id gives way. Nothing is left behind but the model.
     """
-    from .importer import ImportOptions, import_model
+    from .importer import ImportOptions, import_model, import_with_manifest, propose
     from .model_store import add_model
 
+    file, backbone = Path(request["file"]), request.get("backbone")
+    options = ImportOptions(backbone=Path(backbone) if backbone else None)
     with tempfile.TemporaryDirectory(prefix="medseg-import-") as scratch:
-        made = import_model(
-            request["file"], request.get("recipe"), Path(scratch) / "package", monitor=monitor, options=ImportOptions()
-        )
+        target = Path(scratch) / "package"
+        if request.get("answers") is not None:
+            manifest = propose(file).answered(request["answers"])
+            made = import_with_manifest(file, manifest, target, monitor=monitor, options=options)
+        else:
+            made = import_model(file, request.get("recipe"), target, monitor=monitor, options=options)
         monitor.checkpoint()
         return {"id": add_model(made, replace=bool(request.get("replace"))).id}
 

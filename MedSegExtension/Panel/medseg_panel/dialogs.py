@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -10,6 +10,7 @@ import slicer
 
 _LIST_SIZE = (1060, 460)
 _MAX_COLUMN = 470
+_FORM_SIZE = (640, 620)
 
 
 class SlicerDialogs:
@@ -48,6 +49,16 @@ class SlicerDialogs:
         dialog.deleteLater()
         return chosen if accepted else -1
 
+    def ask(
+        self, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str
+    ) -> dict[str, str] | None:
+        """Several questions at once, answered with what is known so far; None where the user gave up."""
+        dialog, read = question_dialog(self._parent, title, text, questions, answers, accept)
+        accepted = dialog.exec_() == qt.QDialog.Accepted
+        given = read()
+        dialog.deleteLater()
+        return given if accepted else None
+
     def _last(self) -> str:
         return str(qt.QSettings().value("MedSeg/LastFolder") or "")
 
@@ -55,6 +66,61 @@ class SlicerDialogs:
         if path:
             qt.QSettings().setValue("MedSeg/LastFolder", qt.QFileInfo(path).absolutePath())
         return path
+
+
+def question_dialog(
+    parent: Any, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str
+) -> tuple[Any, Callable[[], dict[str, str]]]:
+    """The dialog of `SlicerDialogs.ask`, not shown yet, and what reads its answers."""
+    dialog = qt.QDialog(parent) if parent is not None else qt.QDialog()
+    dialog.windowTitle = title
+    layout = qt.QVBoxLayout(dialog)
+    inside, scroll = qt.QWidget(), qt.QScrollArea()
+    form = qt.QVBoxLayout(inside)
+    form.addWidget(_words(text))
+    fields: list[tuple[str, Any, bool]] = []
+    for question in questions:
+        form.addWidget(_words(question["text"], bold=True))
+        answer = answers.get(question["id"], question["default"])
+        listed = bool(question["choices"])
+        if listed:
+            field = qt.QComboBox()
+            field.addItems(list(question["choices"]))
+            field.setCurrentText(answer)
+        else:
+            field = qt.QLineEdit(answer)
+        field.objectName = f"answer_{question['id']}"
+        field.toolTip = question["why"]
+        form.addWidget(field)
+        if question["why"]:
+            form.addWidget(_words(question["why"]))
+        form.addSpacing(6)
+        fields.append((question["id"], field, listed))
+    form.addStretch(1)
+    scroll.widgetResizable = True
+    scroll.setWidget(inside)
+    layout.addWidget(scroll)
+    buttons, take = qt.QDialogButtonBox(), qt.QPushButton(accept)
+    buttons.addButton(take, qt.QDialogButtonBox.AcceptRole)
+    buttons.addButton(qt.QDialogButtonBox.Cancel)
+    buttons.connect("accepted()", dialog.accept)
+    buttons.connect("rejected()", dialog.reject)
+    layout.addWidget(buttons)
+    dialog.resize(*_FORM_SIZE)
+
+    def read() -> dict[str, str]:
+        return {id: field.currentText if listed else field.text for id, field, listed in fields}
+
+    return dialog, read
+
+
+def _words(text: str, bold: bool = False) -> Any:
+    label = qt.QLabel(text)
+    label.wordWrap = True
+    label.textFormat = qt.Qt.PlainText
+    if bold:
+        label.setStyleSheet("font-weight: bold")
+    return label
 
 
 def list_dialog(

@@ -1,4 +1,5 @@
-"""More models at the press of a button: weights of published models are imported, published models are installed.
+"""More models at the press of a button: weights of published models and ONNX files of any other model are imported,
+published models are installed.
 
 All of it happens in the worker, which alone has the packages for it; here is what is asked and shown.
 """
@@ -47,7 +48,7 @@ class MoreModels:
         self._query = 0
         self._menu = qt.QMenu(ui.getModelsButton)
         for text, action in (
-            (_("Import weights..."), self.import_weights),
+            (_("Import weights or an ONNX file..."), self.import_weights),
             (_("Install a published model..."), self.install_published),
         ):
             item = qt.QAction(text, self._menu)
@@ -68,7 +69,7 @@ class MoreModels:
         """Let the user choose a file, then what it is; import it."""
         if self._busy:
             return
-        path = self._dialogs.open_file(_("Weights of a published model"), _FILES)
+        path = self._dialogs.open_file(_("Weights of a published model, or the ONNX file of any model"), _FILES)
         if path:
             self._begin(
                 _("Looking at {file}.").format(file=Path(path).name),
@@ -89,14 +90,22 @@ class MoreModels:
         if not answer["recipe_needed"]:
             self._import(path, file, None, replace=False)
             return
-        if not models:
+        unknown = len(models) if answer["kind"] == "onnx" else -1
+        if not models and unknown < 0:
             self._end(_("No published model comes as a file like {file}.").format(file=file), failed=True)
             return
         text = _("Which model is {file}?").format(file=file)
-        if answer["kind"] == "onnx":
-            text += " " + _("For any other model use the command: medseg models import {file}").format(file=file)
+        if unknown >= 0:
+            text += " " + _("For any other model choose the last row; what the file does not say is asked.")
+            models = [*models, _another()]
         model = self._choose(_("Import weights"), text, answer["systems"], models, _("Import"))
         if model is None:
+            return
+        if not model["id"]:
+            self._begin(
+                _("Looking at {file}.").format(file=file), "propose", lambda said: self._ask(path, said, {}, ""),
+                file=path,
+            )  # fmt: skip
             return
         installed = model["state"] in ("installed", "broken")
         if installed and not self._dialogs.confirm(
@@ -104,17 +113,46 @@ class MoreModels:
         ):
             self._end(_("Nothing was imported."))
             return
-        self._import(path, model["title"], model["id"], replace=installed)
+        more = {}
+        if model["first_stage"] and answer["kind"] in ("onnx", "keras"):
+            question = _("First stage ({name}) of {title}; none: it is fetched where that is possible")
+            more["backbone"] = self._dialogs.open_file(
+                question.format(name=model["first_stage"], title=model["title"]), _FILES
+            )
+        self._import(path, model["title"], model["id"], replace=installed, **more)
 
-    def _import(self, path: str, title: str, recipe: str | None, replace: bool) -> None:
+    def _import(self, path: str, title: str, recipe: str | None, replace: bool, **more: Any) -> None:
         sentence = _("Importing {title}. Keras and PyTorch files take some minutes.").format(title=title)
         self._begin(
-            sentence, "import", lambda answer: self._done(title, answer), file=path, recipe=recipe, replace=replace
-        )
+            sentence, "import", lambda answer: self._done(title, answer),
+            file=path, recipe=recipe, replace=replace, **more,
+        )  # fmt: skip
+
+    def _ask(self, path: str, said: dict[str, Any], answers: dict[str, str], problem: str) -> None:
+        """Put the open questions of an unknown model; an answer that does not fit is asked again, the others kept."""
+        file = Path(path).name
+        known = _("What {file} says, and what is guessed; correct it below where it is wrong.").format(file=file)
+        text = "\n\n".join(filter(None, [problem, known, "\n".join(said["guesses"])]))
+        given = self._dialogs.ask(_("Import {file}").format(file=file), text, said["questions"], answers, _("Import"))
+        if given is None:
+            self._end(_("Nothing was imported."))
+            return
+
+        def again(error: dict[str, Any]) -> None:
+            if error["kind"] == "InputError":
+                self._ask(path, said, given, error["message"])
+            else:
+                self._failed(error)
+
+        self._begin(
+            _("Importing {title}.").format(title=file), "import", lambda answer: self._done(file, answer), again,
+            file=path, answers=given,
+        )  # fmt: skip
 
     def _choose_published(self, answer: dict[str, Any]) -> None:
         models = [m for m in answer["models"] if m["downloadable"]]
-        if not models:
+        unknown = len(models) if answer["kind"] == "onnx" else -1
+        if not models and unknown < 0:
             self._end(_("There is no published model that can be downloaded."), failed=True)
             return
         text = _("The model is downloaded, checked and converted. Its licence is its authors'.")
@@ -154,7 +192,14 @@ class MoreModels:
 
     # -- one query of the worker ------------------------------------------------------------------------------
 
-    def _begin(self, sentence: str, command: str, on_answer: Callable[[dict[str, Any]], None], **content: Any) -> None:
+    def _begin(
+        self,
+        sentence: str,
+        command: str,
+        on_answer: Callable[[dict[str, Any]], None],
+        on_error: Callable[[dict[str, Any]], None] | None = None,
+        **content: Any,
+    ) -> None:
         if not self._busy and not self._ready():
             return
         self._busy = True
@@ -162,7 +207,7 @@ class MoreModels:
         self._query = self._worker.query(
             command,
             lambda answer: self._later(lambda: self._answered(on_answer, answer)),
-            lambda error: self._later(lambda: self._failed(error)),
+            lambda error: self._later(lambda: self._answered(on_error or self._failed, error)),
             on_progress=self._run.progress,
             on_warning=self._run.warn,
             **content,
@@ -187,6 +232,12 @@ class MoreModels:
         self._on_change()
         if failed:
             self._dialogs.error(sentence)
+
+
+def _another() -> dict[str, Any]:
+    """A row of the list of published models for what is not among them."""
+    empty = dict.fromkeys(("id", "system", "license", "size_words", "first_stage"), "")
+    return {**empty, "title": _("Another model"), "state": _("questions follow")}
 
 
 def _state(model: dict[str, Any]) -> str:

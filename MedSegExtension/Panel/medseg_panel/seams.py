@@ -75,6 +75,13 @@ class Dialogs(Protocol):
     def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
         """The number of the chosen row, -1 where none was chosen. ``accept``: the text of the button."""
 
+    def ask(
+        self, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str
+    ) -> dict[str, str] | None:
+        """Answers by the ``id`` of each question, None where the user gave none.
+
+        ``questions``: as `medseg.importer.propose.Question`; ``answers``: shown in place of the defaults."""
+
 
 class Installer(Protocol):
     """Makes sure that the worker's Python has what it needs (`install.Installer`)."""

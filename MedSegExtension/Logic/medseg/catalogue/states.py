@@ -44,7 +44,7 @@ class ModelState:
     ``needs weights`` (nobody publishes them: bring the file); ``no converter`` (public, but cannot be converted here,
     ``problem`` says why); ``broken`` (installed, ``problem`` says what is wrong). ``formats``: files that its recipe
     takes. ``size``: bytes, of the installed model or of the download, None where unknown. ``how``: the command that
-    gets it, "" where it is installed.
+    gets it, "" where it is installed. ``first_stage``: the network before a two-stage model's own file, else "".
     """
 
     id: str
@@ -61,6 +61,7 @@ class ModelState:
     source: str = ""
     how: str = ""
     problem: str = ""
+    first_stage: str = ""
 
 
 def catalogue_states(catalogues: Sequence[str | Path] = (), *, monitor: Monitor | None = None) -> list[ModelState]:
@@ -162,6 +163,7 @@ def _state(id: str, recipe: Recipe | None, entry: Entry | None, card: ModelCard 
         license=(entry.license if entry else "") or str(manifest.get("license") or (card.license if card else "")),
         source=(entry.source if entry else "") or str(manifest.get("source") or (card.source if card else "")),
         problem=problem,
+        first_stage=recipe.keras.backbone.application if recipe and recipe.keras.backbone else "",
     )
     if word == "installed" or (card is not None and entry is None and recipe is None):
         return state
