@@ -30,7 +30,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 test-recipes: install
-	$(BIN)/python -m pytest -m recipes
+	$(BIN)/python -m pytest -m recipes -v
 
 bench: install
 	$(BIN)/python Testing/benchmarks/stages.py

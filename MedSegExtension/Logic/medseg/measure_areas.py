@@ -84,9 +84,7 @@ def area_table(name: str, mask: npt.NDArray[Any], volume: Volume, monitor: Monit
     across = next((a for a, (axis, _) in enumerate(grid.anatomical_axes) if axis == 0), normal)
     notes: list[str] = []
     pixel = grid.voxel_volume / grid.spacing[normal] / 100
-    known = not volume.tags.get("SpacingAssumed") and not (
-        volume.modality is None and all(grid.spacing[a] == 1 for a in range(3) if a != normal)
-    )
+    known = volume.pixel_spacing_known
     if not known:
         notes.append("the pixel spacing is not known, so areas are given in pixels only")
     elif volume.tags.get("SpacingAtDetector"):

@@ -67,7 +67,12 @@ class Volume:
         """Whether it is a film: by modality, or a single slice of unknown modality without a spacing of its own."""
         if self.modality is not None:
             return self.modality in PROJECTIONS
-        return 1 in self.grid.size and (bool(self.tags.get("SpacingAssumed")) or set(self.grid.spacing) == {1.0})
+        return 1 in self.grid.size and not self.pixel_spacing_known
+
+    @property
+    def pixel_spacing_known(self) -> bool:
+        """False where readers had to assume it; 1 mm without a modality is what pictures get."""
+        return not self.tags.get("SpacingAssumed") and (self.modality is not None or set(self.grid.spacing) != {1.0})
 
     def require_scalar(self) -> Volume:
         """This volume, or `InputError` where it has several values per voxel."""

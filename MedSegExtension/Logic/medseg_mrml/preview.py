@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import vtk
 
-from medseg.grid import Grid
 from medseg.result import Result
+from medseg.volume import Volume
 
 from .focus import Focus, score_columns
 from .headless import HeadlessScene
@@ -22,10 +22,10 @@ _TO_RAS = np.array([-1.0, -1.0, 1.0])
 
 
 def render_preview(
-    headless: HeadlessScene, view: SliceView, volume_node: Any, result: Result, focus: Focus, title: str, grid: Grid
+    headless: HeadlessScene, view: SliceView, volume_node: Any, result: Result, focus: Focus, title: str, volume: Volume
 ) -> Picture:
     """The picture (height, width, 3) of ``result`` over ``volume_node``; ``view`` is left on another slice."""
-    point = np.array(focus.point) * _TO_RAS
+    point, grid = np.array(focus.point) * _TO_RAS, volume.grid
     thin = [n for n in range(3) if grid.size[n] == 1]
     if thin:
         plane = ("Sagittal", "Coronal", "Axial")[grid.anatomical_axes[thin[0]][0]]
@@ -51,7 +51,7 @@ def render_preview(
             pictures += [np.zeros((view.size, view.size, 3), np.uint8), _gap(view.size)] * (len(first) - len(row))
             lines += [np.hstack(pictures[:-1])]
         body = np.vstack([lines[0], _bar(lines[0].shape[1]), lines[1]])
-    legend = _legend(result, grid, body.shape[0])
+    legend = _legend(result, volume, body.shape[0])
     page = np.hstack([body, legend])
     return np.vstack([_title(f"{title}: {focus.finding}", page.shape[1]), page])
 
@@ -78,13 +78,13 @@ def _title(words: str, width: int) -> Picture:
     return grab(window)
 
 
-def legend_rows(result: Result, grid: Grid, limit: int) -> list[tuple[str, str, tuple[float, float, float] | None]]:
+def legend_rows(result: Result, volume: Volume, limit: int) -> list[tuple[str, str, tuple[float, float, float] | None]]:
     """Name, volume or score, and colour of each class; the largest ``limit`` of them where there are more."""
     rows: list[tuple[float, str, str, tuple[float, float, float] | None]] = []
     for layer in result.layers:
         counts = np.bincount(layer.labels.ravel(), minlength=max(c.value for c in layer.classes) + 1)
         for c in layer.classes:
-            rows.append((float(counts[c.value]), c.name, _amount(int(counts[c.value]), grid), c.color))
+            rows.append((float(counts[c.value]), c.name, _amount(int(counts[c.value]), volume), c.color))
     table = result.tables.get("slices")
     columns = score_columns(table)
     summary = result.tables.get("scores")
@@ -109,15 +109,18 @@ def legend_rows(result: Result, grid: Grid, limit: int) -> list[tuple[str, str, 
     return [(n, v, c) for _, n, v, c in rows]
 
 
-def _amount(voxels: int, grid: Grid) -> str:
-    """Volume in ml, or area in cm2 where the image is a single slice."""
+def _amount(voxels: int, volume: Volume) -> str:
+    """Volume in ml; of a single slice the area in cm2, or pixels where the spacing is not known."""
+    grid = volume.grid
     thin = [n for n in range(3) if grid.size[n] == 1]
+    if thin and not volume.pixel_spacing_known:
+        return f"{voxels} pixels"
     if thin:
         return f"{voxels * grid.voxel_volume / grid.spacing[thin[0]] / 100:.4g} cm²"
     return f"{voxels * grid.voxel_volume / 1000:.4g} ml"
 
 
-def _legend(result: Result, grid: Grid, height: int) -> Picture:
+def _legend(result: Result, volume: Volume, height: int) -> Picture:
     window, renderer = offscreen(_LEGEND, height)
     renderer.SetBackground(0.12, 0.12, 0.12)
     table = result.tables.get("slices")
@@ -125,7 +128,7 @@ def _legend(result: Result, grid: Grid, height: int) -> Picture:
     chart_height = 320 if table is not None and columns and len(table.rows) > 1 else 0
     limit = max(1, (height - chart_height - 40) // _ROW)
     y = height - 30
-    for name, value, color in legend_rows(result, grid, limit):
+    for name, value, color in legend_rows(result, volume, limit):
         if color is not None:
             renderer.AddViewProp(_swatch(14, y, color))
         room = 26 if value else 34
@@ -137,6 +140,13 @@ def _legend(result: Result, grid: Grid, height: int) -> Picture:
     if lesions is not None:
         count = f"{len(lesions.rows)} lesion{'' if len(lesions.rows) == 1 else 's'}"
         renderer.AddViewProp(text(count, (40, y), 15, "left", "centre", _GREY, shadow=False))
+        y -= _ROW
+    areas = result.tables.get("areas")
+    for ratio in areas.column("left_right_ratio") if areas is not None else ():
+        if ratio is not None:
+            words = f"left / right area {float(ratio):.2f}"
+            renderer.AddViewProp(text(words, (40, y), 15, "left", "centre", _GREY, shadow=False))
+            y -= _ROW
     picture = grab(window)
     if chart_height and table is not None:
         scores = {name: [float(v or 0.0) for v in table.column(name)] for name in columns}

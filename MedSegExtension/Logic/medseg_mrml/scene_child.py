@@ -60,7 +60,7 @@ def _make(job: Job, temporary: str) -> int:
     say("made", SCENE_FILE)
     from .preview import render_preview
 
-    picture = render_preview(headless, views["Red"], made.volume, job.result, focus, job.title, job.volume.grid)
+    picture = render_preview(headless, views["Red"], made.volume, job.result, focus, job.title, job.volume)
     save_png(picture, str(Path(job.folder) / PREVIEW_FILE))
     say("made", PREVIEW_FILE)
     return 0
