@@ -114,17 +114,21 @@ def _volumes(folder: Path, nodes: Any, weights: Any, channels: int, **manifest: 
     return save(folder, nodes, weights, shapes, **{**standard, **manifest})
 
 
-def microbleed_packages(folder: Path, **changes: Any) -> Path:
-    """Brain mask, parcellation and microbleed model in ``folder``; the path of the last, which requires the others."""
+def microbleed_packages(folder: Path, *, holes: bool = False, spread_mm: float = 0, **changes: Any) -> Path:
+    """Brain mask, parcellation and microbleed model in ``folder``; the path of the last, which requires the others.
+
+    ``holes``: the parcellation leaves out what is dark; ``spread_mm``: of its labels.
+    """
     head, more = linear("closed", *nearest_of([0, 120]))
     mask = _volumes(
         folder / "brain", [*closing("x", "closed", 7), head], more, 2,
         inference={"mode": "whole"}, classes=[{"value": 1, "name": "Brain"}],
         postprocessing=[{"step": "largest_component"}],
     )  # fmt: skip
-    head, more = linear("closed", *nearest_of([0, CORTEX, WHITE, THALAMUS, STEM, VENTRICLE]))
+    levels = nearest_of([0, CORTEX, WHITE, THALAMUS, STEM, VENTRICLE])
+    head, more = linear("x" if holes else "closed", *levels)
     structures = _volumes(
-        folder / "structures", [*closing("x", "closed", 7), head], more, 6,
+        folder / "structures", [head] if holes else [*closing("x", "closed", 7), head], more, 6,
         inference={"mode": "whole"}, classes=[{"value": v, "name": n} for v, n in STRUCTURES.items()],
     )  # fmt: skip
     head, more = linear("depth", [0, 4], [0, -2])  # darker than its surroundings by half a standard deviation
@@ -140,7 +144,10 @@ def microbleed_packages(folder: Path, **changes: Any) -> Path:
     return _volumes(
         folder / "microbleeds", nodes, more, 2,
         **{
-            "requires": [{"name": "mask", "model": str(mask)}, {"name": "structures", "model": str(structures)}],
+            "requires": [
+                {"name": "mask", "model": str(mask)},
+                {"name": "structures", "model": str(structures), "spread_mm": spread_mm},
+            ],
             "preprocessing": steps,
             "inference": {"mode": "sliding_window", "patch": [48, 48, 48], "overlap": 0.4},
             "classes": [{"value": 1, "name": "microbleed", "lesion": True}],

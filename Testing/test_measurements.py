@@ -82,6 +82,19 @@ def test_a_dark_spot_in_a_ventricle_or_outside_the_brain_is_no_microbleed(microb
     assert step["components_removed"] >= 1, "the spot in the ventricle must have been found, then removed"
 
 
+def test_lesions_that_the_parcellation_leaves_out_are_kept_where_its_labels_are_spread(microbleeds, tmp_path):
+    """Dark lesions are holes in a parcellation of the same image; all of them would be filtered away."""
+    _, volume, _ = microbleeds
+    lost, kept = (
+        run(models.microbleed_packages(tmp_path / str(mm), holes=True, spread_mm=mm), volume, device="cpu", threads=1)
+        for mm in (0.0, 2.0)
+    )
+    assert len(lost.tables["lesions"].rows) < len(kept.tables["lesions"].rows)
+    deep = [r for r in records(kept.tables["lesions"]) if r["region"] == "thalamus"]
+    assert len(deep) == 1 and deep[0]["brain_label_share"] > 0.5
+    assert kept.provenance["required_models"]["structures"]["spread_mm"] == 2.0
+
+
 def test_counts_say_which_thresholds_are_reached(found):
     counts = {(r["grouping"], r["group"]): r for r in records(found.tables["counts"])}
     total = counts["all", "all"]

@@ -31,13 +31,13 @@ RADIUS = 2.0
 
 def detector(folder: Path) -> Path:
     """The recipe's manifest around a network that marks what is darker than its surroundings."""
-    raw: dict[str, Any] = dict(find_recipe("cmb-unet3d").template())
+    raw: dict[str, Any] = {k: v for k, v in find_recipe("cmb-unet3d").template().items() if k != "weights"}
     raw["inputs"] = [{"name": "x", "layout": "NCDHW"}]
     raw["output"] = {"tensor": "y", "layout": "NCDHW", "activation": "softmax", "logits": True, "restore": "labels"}
     head, weights = models.linear("depth", [0, 4], [0, -6])
     nodes = [*models.closing("x", "closed", 11), helper.make_node("Sub", ["closed", "x"], ["depth"]), head]
     shapes = [["n", 1, "d", "h", "w"], ["n", 2, "d", "h", "w"]]
-    return models.save(folder / "cmb-unet3d", nodes, weights, shapes, **{**raw, "id": "cmb-unet3d"})
+    return models.save(folder / "cmb-unet3d", nodes, weights, shapes, **raw)
 
 
 @pytest.mark.shared_data

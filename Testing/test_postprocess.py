@@ -16,7 +16,7 @@ from medseg.errors import ModelError
 from medseg.grid import Grid
 from medseg.manifest.steps import PostprocessingStep
 from medseg.monitor import Monitor
-from medseg.morphology import closed, opened
+from medseg.morphology import closed, opened, spread
 from medseg.postprocess import postprocess
 from medseg.result import Layer, Result, SegmentClass
 
@@ -239,3 +239,23 @@ def test_wmh_chain_in_order():
             expected = morphology.remove_small_objects(expected, 5, connectivity=1)
             np.testing.assert_array_equal(got[n] == 2, expected)
     assert [r["step"] for r in reports] == ["remove_small", "opening", "remove_small"] and got.any()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0, 6), st.tuples(*[st.floats(0.4, 3)] * 3))
+def test_labels_spread_to_the_nearest_within_reach_and_nowhere_else(seed, distance, spacing):
+    """Compared with all distances, voxel by voxel; ties may go to either."""
+    labels = random_labels(seed, (6, 7, 8), density=0.05)
+    found = spread(labels, spacing, distance)
+    at = np.stack(np.indices(labels.shape), -1).reshape(-1, 3) * np.array(spacing[::-1])
+    known = labels.ravel() > 0
+    if not known.any():
+        assert not found.any()
+        return
+    far = np.linalg.norm(at[:, None] - at[known][None], axis=-1)
+    for n, value in enumerate(found.ravel()):
+        least = far[n].min()
+        if abs(least - distance) < 1e-9:
+            continue
+        nearest = set(labels.ravel()[known][far[n] <= least + 1e-9])
+        assert value in (nearest if least < distance or known[n] else {0})

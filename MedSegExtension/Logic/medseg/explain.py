@@ -58,7 +58,11 @@ def explain(
         manifest, volumes, masks=required, windows=options.windows, region=options.region, monitor=monitor
     )
     lines = [f"{manifest.title} ({manifest.id} {manifest.version}), {manifest.task}"]
-    lines += [f"first runs {item.model} as {item.name!r}" for item in manifest.requires]
+    lines += [
+        f"first runs {item.model} as {item.name!r}"
+        + (f", its labels spread by {item.spread_mm:g} mm" if item.spread_mm else "")
+        for item in manifest.requires
+    ]
     lines += prepared.trace
     lines += _how_it_runs(manifest, prepared, options)
     alone = labels_suffice(manifest, prepared, volumes[0].grid, probabilities=options.probabilities)

@@ -1,11 +1,14 @@
-"""Filling, opening and closing of masks (K, J, I), in 3D or in the slices normal to a numpy axis."""
+"""Filling, opening and closing of masks (K, J, I), in 3D or in slices normal to a numpy axis; spreading of labels."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy import ndimage
 
-from .components import Mask, structure
+from .components import Mask, bounding_box, structure
 
 # Up to this radius the neighbourhood is scanned; beyond it a distance map is faster.
 _SCANNED_RADIUS = 2
@@ -39,6 +42,23 @@ def opened(mask: Mask, radius: int, axis: int | None) -> Mask:
 def closed(mask: Mask, radius: int, axis: int | None) -> Mask:
     """Closing; neighbourhood and border as in `opened`."""
     return _eroded(_dilated(mask, radius, axis), radius, axis)
+
+
+def spread(labels: npt.NDArray[Any], spacing: tuple[float, float, float], distance: float) -> npt.NDArray[Any]:
+    """``labels`` (K, J, I) with the nearest label in each voxel without one, up to ``distance`` mm away.
+
+    ``spacing``: mm along i, j, k.
+    """
+    box = bounding_box(labels > 0)
+    if box is None or distance <= 0:
+        return labels
+    reach = [int(np.ceil(distance / step)) for step in reversed(spacing)]
+    around = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(box, reach, strict=True))
+    part = labels[around]
+    far, nearest = ndimage.distance_transform_edt(part == 0, sampling=spacing[::-1], return_indices=True)
+    out = labels.copy()
+    out[around] = np.where(far <= distance, part[tuple(nearest)], part)
+    return out
 
 
 def _eroded(mask: Mask, radius: int, axis: int | None) -> Mask:

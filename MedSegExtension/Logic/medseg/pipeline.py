@@ -18,10 +18,11 @@ from .grid import Grid
 from .infer import Scores, infer
 from .io import read_volume
 from .manifest.choices import chosen_options, chosen_steps
-from .manifest.schema import Manifest
+from .manifest.schema import Manifest, Required
 from .measure import measure, slice_table, volume_scores
 from .measurements import further_tables
 from .monitor import Monitor
+from .morphology import spread
 from .package import Model, load_model
 from .postprocess import postprocess
 from .preprocess import Prepared, prepare
@@ -183,8 +184,18 @@ def run_required(
             chosen = checked_volumes(needed.manifest, volumes[:1], monitor)
             deeper = run_required(needed, chosen, inner, monitor, open_session)
             by_model[item.model] = _run_one(needed, chosen, deeper, inner, monitor, open_session)
-        results[item.name] = by_model[item.model]
+        results[item.name] = _spread(by_model[item.model], item)
     return results
+
+
+def _spread(result: Result, item: Required) -> Result:
+    if not item.spread_mm:
+        return result
+    layers = tuple(
+        replace(layer, labels=spread(layer.labels, result.grid.spacing, item.spread_mm)) for layer in result.layers
+    )
+    model = {**result.provenance["model"], "spread_mm": item.spread_mm}
+    return replace(result, layers=layers, provenance={**result.provenance, "model": model})
 
 
 def _run_one(

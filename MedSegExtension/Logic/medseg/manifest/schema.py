@@ -136,10 +136,15 @@ class Output(Part):
 
 
 class Required(Part):
-    """Another model whose output is needed; it runs first, once, on the first channel. ``name``: how steps call it."""
+    """Another model whose output is needed; it runs first, once, on the first channel. ``name``: how steps call it.
+
+    ``spread_mm``: its labels are spread this far into voxels without one, each taking the nearest. A parcellation may
+    leave a hole where a dark lesion is, and a lesion without a label would have no place in the brain.
+    """
 
     name: str
     model: str
+    spread_mm: float = Field(default=0.0, ge=0, le=20)
 
 
 class Weights(Part):
