@@ -71,6 +71,15 @@ def test_the_same_again_is_fine_and_another_one_is_asked_about(tmp_path: Path) -
     assert [p.name for p in user_folder().iterdir()] == ["tiny"], "no leftovers"
 
 
+def test_a_corrected_manifest_of_the_same_network_is_not_taken_for_the_same_model(tmp_path: Path) -> None:
+    """Who corrects the spacing or a class name would go on with the wrong one, and be told that all is well."""
+    add_model(package(tmp_path / "one"))
+    package(tmp_path / "corrected", title="Corrected")
+    with pytest.raises(ModelError, match="Another model is installed as tiny"):
+        add_model(tmp_path / "corrected")
+    assert add_model(tmp_path / "corrected", replace=True).title == "Corrected"
+
+
 def test_an_interrupted_copy_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")

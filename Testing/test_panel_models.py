@@ -77,14 +77,14 @@ def test_a_folder_that_describes_itself_needs_no_recipe(opened: Opened) -> None:
 QUESTION = {"id": "spacing", "text": "Which spacing?", "kind": "numbers", "default": "", "choices": [], "why": "Size."}
 
 
-def another_model(opened: Opened) -> None:
+def another_model(opened: Opened, installed: bool = False) -> None:
     """The user brings an ONNX file and chooses the last row; the worker answers with one question."""
     opened.dialogs.path, opened.dialogs.row = "/data/net.onnx", 1
     entry(opened, "Import weights")
     answer(opened, published(), kind="onnx")
     assert opened.dialogs.lists[0][1][1][0] == "Another model"
     assert asked(opened) == ("propose", {"file": "/data/net.onnx"})
-    opened.worker.queries[-1][1]({"guesses": ["It ends in Softmax."], "questions": [QUESTION]})
+    opened.worker.queries[-1][1]({"guesses": ["It ends in Softmax."], "questions": [QUESTION], "installed": installed})
 
 
 def test_any_onnx_file_is_imported_after_its_questions(opened: Opened) -> None:
@@ -92,7 +92,7 @@ def test_any_onnx_file_is_imported_after_its_questions(opened: Opened) -> None:
     opened.dialogs.answers = {"spacing": "x"}
     another_model(opened)
     assert "Softmax" in opened.dialogs.forms[0][0]
-    assert asked(opened) == ("import", {"file": "/data/net.onnx", "answers": {"spacing": "x"}})
+    assert asked(opened) == ("import", {"file": "/data/net.onnx", "answers": {"spacing": "x"}, "replace": False})
     opened.dialogs.answers = {"spacing": "1 1 1"}
     opened.worker.queries[-1][2]({"kind": "InputError", "message": "spacing: 'x' is not understood."})
     text, kept = opened.dialogs.forms[1]
@@ -105,6 +105,17 @@ def test_any_onnx_file_is_imported_after_its_questions(opened: Opened) -> None:
 def test_giving_up_the_questions_imports_nothing(opened: Opened) -> None:
     another_model(opened)
     assert asked(opened)[0] == "propose" and not opened.panel.more.busy and not opened.dialogs.errors
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_answers_given_again_replace_the_model_where_the_user_agrees(opened: Opened, agrees: bool) -> None:
+    """Who corrects an answer wants the corrected model; who has another model of that name wants to keep it."""
+    opened.dialogs.answers, opened.dialogs.agrees = {"spacing": "2 2 2"}, agrees
+    another_model(opened, installed=True)
+    assert "Replace it?" in opened.dialogs.questions[0]
+    command, content = asked(opened)
+    assert (command == "import" and content["replace"]) if agrees else command == "propose"
+    assert opened.panel.more.busy == agrees
 
 
 def test_only_onnx_files_can_be_another_model(opened: Opened) -> None:

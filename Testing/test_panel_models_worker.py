@@ -100,6 +100,12 @@ def test_an_unknown_onnx_file_becomes_a_model_by_its_answers(
     card = real.panel.model.card
     assert card is not None and card.id == "mine" and [c.name for c in card.classes] == ["liver", "spleen"]
 
+    real.dialogs.answers["classes"] = "liver, kidney"
+    entry(real, "Import weights")
+    host.wait_for(lambda: not real.panel.more.busy, 60)
+    assert real.dialogs.errors == [] and "Replace it?" in real.dialogs.questions[-1]
+    assert [c.name for c in real.panel.model.card.classes] == ["liver", "kidney"], "the corrected answers count"
+
 
 def test_a_file_that_is_no_model_is_refused_in_a_sentence(real: Opened, host: Host, tmp_path: Path) -> None:
     file = tmp_path / "weights.pkl"

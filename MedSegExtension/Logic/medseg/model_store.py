@@ -77,21 +77,21 @@ def add_model(source: str | Path, *, weights: Path | None = None, replace: bool 
     """Check a package (any form that `medseg.package.load_model` takes) and copy it into the user's folder.
 
     All or nothing: an interrupted copy leaves no half model. The same model again is no error; another one of the same
-    id is, unless ``replace``.
+    id is, unless ``replace``, also where only its manifest differs.
     """
-    from .package import load_model, package_members, sha256_from
+    from .package import load_model, package_members
     from .package_files import new_folder
 
     model = load_model(source, weights=weights)
     target = user_folder() / _folder_name(model.manifest.id)
+    members = package_members(model)
     if target.exists() and not replace:
-        if sha256_from(target) == model.sha256 and read_card(target).version == model.manifest.version:
+        if _content(target / MANIFEST_NAME) == members[MANIFEST_NAME]:  # it holds the hash of the weights
             return read_card(target)
         raise ModelError(
             f"Another model is installed as {model.manifest.id} (version {read_card(target).version or 'unknown'}); "
             "remove it first, or replace it."
         )
-    members = package_members(model)
     with new_folder(target) as new:
         for name, content in members.items():
             file = new.joinpath(*name.split("/"))
@@ -101,6 +101,13 @@ def add_model(source: str | Path, *, weights: Path | None = None, replace: bool 
             else:
                 shutil.copyfile(content, file)
     return read_card(target)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def remove_model(id: str) -> None:

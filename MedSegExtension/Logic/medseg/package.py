@@ -132,14 +132,6 @@ def package_members(model: Model) -> dict[str, Path | bytes]:
     return members
 
 
-def sha256_from(folder: Path) -> str | None:
-    """The hash stated in the manifest of a package folder, None where it states none or cannot be read."""
-    try:
-        return read_manifest(folder / MANIFEST_NAME).weights.sha256
-    except ModelError:
-        return None
-
-
 # -- sources ------------------------------------------------------------------------------------------------
 
 

@@ -39,11 +39,20 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
 
 
 def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
-    """What can be said of the ONNX ``file`` of an unknown model: ``{guesses: [...], questions: [...]}``."""
+    """What can be said of the ONNX ``file`` of an unknown model: ``{guesses: [...], questions: [...], installed}``.
+
+    ``installed``: whether a model of the id that it would get is among the user's own.
+    """
     from .importer import propose
+    from .model_store import installed_models, user_folder
 
     proposal = propose(Path(request["file"]))
-    return {"guesses": proposal.guesses, "questions": [asdict(q) for q in proposal.questions]}
+    own = [card.id for card in installed_models() if card.folder.is_relative_to(user_folder())]
+    return {
+        "guesses": proposal.guesses,
+        "questions": [asdict(q) for q in proposal.questions],
+        "installed": proposal.manifest["id"] in own,
+    }
 
 
 def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:

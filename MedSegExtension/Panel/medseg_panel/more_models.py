@@ -134,7 +134,8 @@ class MoreModels:
         known = _("What {file} says, and what is guessed; correct it below where it is wrong.").format(file=file)
         text = "\n\n".join(filter(None, [problem, known, "\n".join(said["guesses"])]))
         given = self._dialogs.ask(_("Import {file}").format(file=file), text, said["questions"], answers, _("Import"))
-        if given is None:
+        question = _("A model of the name of {file} is installed already. Replace it?").format(file=file)
+        if given is None or (said["installed"] and not problem and not self._dialogs.confirm(question)):
             self._end(_("Nothing was imported."))
             return
 
@@ -146,7 +147,7 @@ class MoreModels:
 
         self._begin(
             _("Importing {title}.").format(title=file), "import", lambda answer: self._done(file, answer), again,
-            file=path, answers=given,
+            file=path, answers=given, replace=said["installed"],
         )  # fmt: skip
 
     def _choose_published(self, answer: dict[str, Any]) -> None:
