@@ -179,7 +179,7 @@ def _large(mask: np.ndarray) -> np.ndarray:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=700)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--minutes", type=float, default=30, help="at most, for each of the four networks")
     parser.add_argument(
         "--checkpoints", type=Path, default=Path(tempfile.gettempdir()) / "medseg-wmh", help="outside the repository"
