@@ -144,7 +144,7 @@ def test_wmh_runs_on_a_flair_phantom_and_keeps_inside_the_head(models: Path):
 
 @pytest.mark.shared_data
 def test_wmh_finds_the_labelled_lesions_of_a_real_patient(models: Path, shared: Path):
-    """Three of the four averaged networks were trained on this patient: a floor for the whole path, not a figure."""
+    """Seven of the eight averaged networks were trained on this patient: a floor for the whole path, not a figure."""
     case = shared / "images" / "wmh" / "105465"
     result = run(models / "wmh-compact", case / "flair.nii.gz", device="cpu")
     assert dice(result.mask("abnormal WMH"), read_volume(case / "abWMH.nii.gz").array > 0) > 0.65

@@ -127,10 +127,13 @@ def in_batches(array: np.ndarray, size: int) -> Iterator[np.ndarray]:
         yield array[start : start + size]
 
 
-def write_package(network: nn.Module, example: torch.Tensor, manifest: dict[str, Any], figures: dict[str, str]) -> Path:
-    """Export to ONNX (opset 17, free batch), check it against torch, and write the package folder."""
-    import onnxruntime
+def write_package(
+    network: nn.Module, example: torch.Tensor, manifest: dict[str, Any], figures: dict[str, str], *, half: bool = False
+) -> Path:
+    """Export to ONNX (opset 17, free batch), check it against torch, and write the package folder.
 
+    ``half``: weights are stored as float16 and widened when the file is loaded; all arithmetic stays float32.
+    """
     folder = MODELS / manifest["id"]
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.onnx"
@@ -139,15 +142,48 @@ def write_package(network: nn.Module, example: torch.Tensor, manifest: dict[str,
         network, (example,), path, input_names=["image"], output_names=["probability"], opset_version=17,
         dynamic_axes={"image": {0: "batch"}, "probability": {0: "batch"}}, dynamo=False,
     )  # fmt: skip
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    with torch.no_grad():
-        difference = float(np.abs(session.run(None, {"image": example.numpy()})[0] - network(example).numpy()).max())
+    difference = difference_from(network, example, path)
     if difference > 1e-4:
         raise RuntimeError(f"the exported network differs from the trained one by {difference:.2g}")
+    if half:
+        store_as_half(path)
+        difference = difference_from(network, example, path)
+        if difference > 5e-3:
+            raise RuntimeError(f"with float16 weights the network differs from the trained one by {difference:.2g}")
     manifest = {**manifest, "weights": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
     print(f"{folder.name}: {path.stat().st_size / 1e6:.2f} MB, ONNX differs from torch by {difference:.1e}")
     write_figures(manifest, figures)
     return folder
+
+
+def difference_from(network: nn.Module, example: torch.Tensor, path: Path) -> float:
+    """Largest difference of the outputs of torch and of ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        return float(np.abs(session.run(None, {"image": example.numpy()})[0] - network(example).numpy()).max())
+
+
+def store_as_half(path: Path) -> None:
+    """Rewrite the ONNX file with its large float32 weights as float16, each widened again by a Cast."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) >= 16:
+            name, narrow = weight.name, f"{weight.name}.half"
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), narrow))
+            casts.append(helper.make_node("Cast", [narrow], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    for node in nodes:  # the exporter's long names of nodes are of no use to anybody
+        node.ClearField("name")
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
 
 
 def write_figures(manifest: dict[str, Any], figures: dict[str, str]) -> None:
