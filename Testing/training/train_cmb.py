@@ -73,7 +73,7 @@ def measure_held_out(folder: object, count: int) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--heads", type=int, default=36)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--test", type=int, default=6)
     parser.add_argument("--measure", action="store_true", help="only measure the package that is there")
@@ -114,7 +114,7 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(image.contiguous(memory_format=torch.channels_last_3d))
         logits = logits.float()
-        entropy = F.cross_entropy(logits, truth, weight=torch.tensor([1.0, 4.0]))
+        entropy = F.cross_entropy(logits, truth, weight=torch.tensor([1.0, 2.0]))
         return entropy + soft_dice(logits.softmax(dim=1)[:, 1:], truth[:, None].float())
 
     fit(network, loss_of, steps=options.steps, rate=4e-3, minutes=options.minutes)
