@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes.util
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +41,31 @@ def shared() -> Path:
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture
+def headless(tmp_path: Path) -> Iterator[Any]:
+    """A real MRML scene without the application, as the command line uses it."""
+    pytest.importorskip("slicer", reason="slicer-core is not installed (pip install 'medseg[slicer]')")
+    from medseg_mrml.headless import HeadlessScene
+
+    yield HeadlessScene(tmp_path)
+    gc.collect()
+
+
+@pytest.fixture
+def scene(headless: Any) -> Any:
+    """The ``vtkMRMLScene`` of `headless`."""
+    return headless.scene
+
+
+@pytest.fixture
+def reference(scene: Any) -> Any:
+    """The node of a small oblique volume in `scene`."""
+    from medseg_mrml import node_from_volume
+    from mrml_samples import volume
+
+    return node_from_volume(volume(), scene)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
