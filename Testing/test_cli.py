@@ -227,6 +227,19 @@ def test_models_are_listed_shown_and_checked(model, tmp_path, monkeypatch):
     assert medseg_command("models", "check", model).exit_code == 3
 
 
+def test_a_published_model_shows_its_card_before_its_weights_are_there(tmp_path, monkeypatch):
+    """Nobody should download 350 MB, or look for a file, to learn what a model is for and what it cannot do."""
+    monkeypatch.setenv("MEDSEG_DATA_DIR", str(tmp_path))
+    shown = medseg_command("models", "show", "wmh-unet-3class")
+    assert shown.exit_code == 0
+    for words in ("limitations:", ".768", "MIT", "medseg models install wmh-unet-3class"):
+        assert words in shown.stdout
+    document = json.loads(medseg_command("models", "show", "tb-vgg16", "--json").stdout)
+    assert document["state"]["state"] == "needs weights" and "Inferred" in str(document["model"]["limitations"])
+    refused = medseg_command("run", "ich-resnet50", tmp_path, "-o", tmp_path / "out")
+    assert refused.exit_code == 3 and "medseg models show ich-resnet50" in refused.stderr
+
+
 def test_devices_says_what_truly_runs():
     document = json.loads(medseg_command("devices", "--json").stdout)
     assert next(d for d in document["devices"] if d["id"] == "cpu")["works"]

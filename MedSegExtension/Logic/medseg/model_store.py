@@ -63,7 +63,13 @@ def find_model(id: str) -> Path:
     cards = {card.id: card for card in installed_models()}
     if id in cards:
         return cards[id].folder
-    near = difflib.get_close_matches(id, cards, 3)
+    published = {path.stem for folder in shipped_folders() for path in (folder / "recipes").glob("*.json")}
+    if id in published:
+        raise ModelError(
+            f"{id} is a published model whose weights are not installed on this computer. `medseg models show {id}` "
+            "says how to get them; in Slicer: Get more models..."
+        )
+    near = difflib.get_close_matches(id, {*cards, *published}, 3)
     if near:
         hint = "Did you mean " + " or ".join(repr(n) for n in near) + "?"
     elif cards:

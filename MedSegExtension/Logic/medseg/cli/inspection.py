@@ -33,11 +33,12 @@ def list_command(command: Command) -> int:
 
 
 def show_command(command: Command, model: str, weights: Path | None) -> int:
-    """The card of a model."""
+    """The card of a model; of a published one that is not installed the card of its recipe, and how to get it."""
     from ..model_card import card_from, read_card
     from ..package import load_model, manifest_dict
 
     path = Path(model).expanduser()
+    more: dict[str, str] = {}
     if path.is_file() and path.suffix.lower() != ".json":
         loaded = load_model(
             path, weights=weights
@@ -46,9 +47,7 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
     elif path.exists():
         card = read_card(path)
     else:
-        from ..model_store import find_model
-
-        card = read_card(find_model(model))
+        card, more = _card_of_id(command, model)
     command.document["model"] = card_document(card)
     command.say(f"{card.title or card.id} ({card.id} {card.version})")
     if card.error:
@@ -62,11 +61,29 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
         ("requires", ", ".join(f"{r.model} (as {r.name})" for r in card.requires)),
         ("trained on", card.training_data), ("limitations", " ".join(card.limitations)),
         ("figures", "; ".join(f"{k}: {v}" for k, v in card.figures.items())), ("source", card.source),
-        ("licence", card.license), ("citation", card.citation), ("size", _size(card)), ("folder", str(card.folder)),
+        ("licence", card.license), ("citation", card.citation), ("size", _size(card)),
+        ("folder", "" if more else str(card.folder)),
+        *more.items(),
     ):  # fmt: skip
         if value:
             command.say(f"  {word + ':':<14} {value}")
     return 3 if card.error else 0
+
+
+def _card_of_id(command: Command, id: str) -> tuple[ModelCard, dict[str, str]]:
+    """The card of the installed model ``id`` and {}, else of the recipe ``id`` and what to know before getting it."""
+    from ..catalogue.states import catalogue_states
+    from ..importer.recipe import recipes
+    from ..model_card import card_from, read_card
+    from ..model_store import find_model, installed_models
+
+    recipe = recipes().get(id)
+    if recipe is None or id in {card.id for card in installed_models()}:
+        return read_card(find_model(id)), {}
+    state = next(s for s in catalogue_states(monitor=command.monitor()) if s.id == id)
+    command.document["state"] = asdict(state)
+    more = {"contract": recipe.checked, "weights": recipe.obtain, "state": state.state, "get it": state.how}
+    return card_from(recipe.manifest, Path(), id), more
 
 
 def check_command(command: Command, model: str, weights: Path | None, device: str) -> int:
