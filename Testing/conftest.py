@@ -63,7 +63,7 @@ def scene(headless: Any) -> Any:
 def reference(scene: Any) -> Any:
     """The node of a small oblique volume in `scene`."""
     from medseg_mrml import node_from_volume
-    from mrml_samples import volume
+    from support.mrml_samples import volume
 
     return node_from_volume(volume(), scene)
 

@@ -17,8 +17,8 @@ from typing import Any
 import onnxruntime
 
 from medseg import Volume, load_model, phantoms, read_volume, run
-from medseg.package import Model
-from medseg.session import Session
+from medseg.engine.session import Session
+from medseg.model.package import Model
 
 STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medseg.grid import Grid
-from medseg.model_card import CardChannel, CardClass, CardWindow, ModelCard
+from medseg.geometry.grid import Grid
+from medseg.geometry.volume import Volume
+from medseg.model.card import CardChannel, CardClass, CardWindow, ModelCard
 from medseg.result import Column, Layer, Result, SegmentClass, Table
-from medseg.volume import Volume
 
 from . import Host, start
 from .bridge import slot_errors

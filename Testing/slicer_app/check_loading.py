@@ -59,7 +59,7 @@ def check_self_test(session: Session) -> str:
     start = time.perf_counter()
     module.MedSegExtensionTest().runTest()
     seconds = time.perf_counter() - start
-    from medseg import model_store
+    from medseg.model import store as model_store
 
     with mock.patch.object(model_store, "installed_models", return_value=[]):
         try:
@@ -75,8 +75,8 @@ def check_worker_ends_with_slicer(session: Session) -> str:
         "import subprocess, sys, time\n"
         f"sys.path.insert(0, {str(common.MODULE.parent / 'Logic')!r})\n"
         "from pathlib import Path\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import sys; sys.path.insert(0, sys.argv[1]); "
-        "from medseg.worker import main; main()', sys.path[0]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "start = 'import sys; sys.path.insert(0, sys.argv[1]); from medseg.worker.process import main; main()'\n"
+        "child = subprocess.Popen([sys.executable, '-c', start, sys.path[0]], stdin=-1, stdout=-1)\n"
         "child.stdout.readline(); print(child.pid, flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(

@@ -188,7 +188,7 @@ def store_as_half(path: Path) -> None:
 
 def write_figures(manifest: dict[str, Any], figures: dict[str, str]) -> None:
     """Write the manifest with ``figures`` on its card into the package."""
-    from medseg.manifest import Manifest
+    from medseg.model.manifest import Manifest
 
     manifest = {**manifest, "card": {**manifest["card"], "figures": figures}}
     Manifest.model_validate(manifest)

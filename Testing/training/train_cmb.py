@@ -22,11 +22,11 @@ from networks import UNet, WithActivation, parameters
 from scipy import ndimage
 from torch.nn import functional as F
 
-from medseg.manifest import Manifest
+from medseg.geometry.resample import resample
+from medseg.model.manifest import Manifest
 from medseg.phantoms import swi
-from medseg.pipeline import run
-from medseg.preprocess import prepare
-from medseg.resample import resample
+from medseg.pipeline.preprocess import prepare
+from medseg.pipeline.run import run
 
 PATCH = 48
 MANIFEST = shipped_manifest("cmb-compact")

@@ -24,10 +24,10 @@ from networks import SliceClassifier, WithActivation, parameters
 from torch.nn import functional as F
 
 from medseg.io import read_volume
-from medseg.manifest import Manifest
+from medseg.model.manifest import Manifest
 from medseg.phantoms import HAEMORRHAGES, head_ct
-from medseg.pipeline import run
-from medseg.preprocess import prepare
+from medseg.pipeline.preprocess import prepare
+from medseg.pipeline.run import run
 
 CLASSES = ("any", *HAEMORRHAGES)
 WINDOWS = ((40.0, 80.0), (80.0, 200.0), (40.0, 380.0))  # level, width: brain, subdural, soft tissue

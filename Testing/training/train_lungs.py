@@ -29,11 +29,11 @@ from networks import UNet, WithActivation, parameters
 from torch.nn import functional as F
 
 from medseg.io import read_volume
-from medseg.manifest.steps import HistogramEqualise
+from medseg.model.manifest.steps import HistogramEqualise
 from medseg.monitor import Monitor
 from medseg.phantoms import chest_xray
-from medseg.pipeline import run
-from medseg.preprocess.intensity import apply_intensity
+from medseg.pipeline.preprocess.intensity import apply_intensity
+from medseg.pipeline.run import run
 
 FILMS = SHARED / "images" / "chest-xray"
 MANIFEST = shipped_manifest("lungs-compact")

@@ -23,10 +23,10 @@ from scipy import ndimage
 from torch import nn
 from torch.nn import functional as F
 
+from medseg.geometry.resample import resample
 from medseg.io import read_volume
-from medseg.manifest import Manifest
-from medseg.preprocess import prepare
-from medseg.resample import resample
+from medseg.model.manifest import Manifest
+from medseg.pipeline.preprocess import prepare
 
 DATA = SHARED / "images" / "wmh"
 VOLUMES, SLICES = ("105465", "104252", "105074"), "101228"

@@ -13,30 +13,30 @@ __version__ = "0.1.0"
 # Imported on first use: Slicer's own process must be able to import the light modules (grid, result, model_card)
 # before onnxruntime and pydantic are installed, and quickly.
 _PUBLIC = {
-    "Model": "medseg.package",
-    "Grid": "medseg.grid",
-    "Volume": "medseg.volume",
+    "Model": "medseg.model.package",
+    "Grid": "medseg.geometry.grid",
+    "Volume": "medseg.geometry.volume",
     "Result": "medseg.result",
     "MedSegError": "medseg.errors",
     "read_volume": "medseg.io",
-    "load_model": "medseg.package",
-    "run": "medseg.pipeline",
-    "RunOptions": "medseg.pipeline",
-    "write_result": "medseg.write",
+    "load_model": "medseg.model.package",
+    "run": "medseg.pipeline.run",
+    "RunOptions": "medseg.pipeline.run",
+    "write_result": "medseg.output.folder",
 }
 __all__ = ["__version__", *_PUBLIC]
 
 if TYPE_CHECKING:
     from .errors import MedSegError as MedSegError
-    from .grid import Grid as Grid
+    from .geometry.grid import Grid as Grid
+    from .geometry.volume import Volume as Volume
     from .io import read_volume as read_volume
-    from .package import Model as Model
-    from .package import load_model as load_model
-    from .pipeline import RunOptions as RunOptions
-    from .pipeline import run as run
+    from .model.package import Model as Model
+    from .model.package import load_model as load_model
+    from .output.folder import write_result as write_result
+    from .pipeline.run import RunOptions as RunOptions
+    from .pipeline.run import run as run
     from .result import Result as Result
-    from .volume import Volume as Volume
-    from .write import write_result as write_result
 
 
 def __getattr__(name: str) -> Any:

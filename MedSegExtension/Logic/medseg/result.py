@@ -1,4 +1,4 @@
-"""What a run gives back. Sinks (files in `medseg.write`, nodes in `medseg_mrml`) take it and change nothing in it."""
+"""What a run gives back. Sinks (files in `medseg.output.folder`, nodes in `medseg_mrml`) take it and change nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from .grid import Grid
+from .geometry.grid import Grid
 
 Cell = str | int | float | bool | None
 

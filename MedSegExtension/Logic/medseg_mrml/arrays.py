@@ -10,7 +10,7 @@ import vtk
 from vtk.util import numpy_support
 
 from medseg.errors import InputError
-from medseg.grid import Grid
+from medseg.geometry.grid import Grid
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

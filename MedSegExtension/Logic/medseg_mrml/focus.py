@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from medseg.grid import Grid
+from medseg.geometry.grid import Grid
 from medseg.result import Result, Table
 
 _PLANES = ("sagittal", "coronal", "axial")

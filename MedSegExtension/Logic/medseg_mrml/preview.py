@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import vtk
 
+from medseg.geometry.volume import Volume
 from medseg.result import Result
-from medseg.volume import Volume
 
 from .focus import Focus, score_columns
 from .headless import HeadlessScene

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from medseg.geometry.volume import Volume
 from medseg.monitor import Monitor
 from medseg.result import Result
-from medseg.volume import Volume
 
-from .scene_child import PREVIEW_FILE, SCENE_FILE, Job
+from .scene_job import PREVIEW_FILE, SCENE_FILE, Job
 
 TIMEOUT_SECONDS = 300.0
 _LINUX_PACKAGES = "on Linux it needs the system packages libegl1 and libgl1-mesa-dri"

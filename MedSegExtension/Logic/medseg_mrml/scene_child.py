@@ -10,27 +10,12 @@ import json
 import pickle
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medseg.result import Result
-from medseg.volume import Volume
+from .scene_job import PREVIEW_FILE, SCENE_FILE, Job
 
-SCENE_FILE = "scene.mrb"
-PREVIEW_FILE = "preview.png"
 _SMALL, _LARGE = 420, 640  # pixels of a view: six of a volume, or two of a single slice
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """``window``: (level, width) to show ``volume`` with, or None for the volume's own percentiles."""
-
-    result: Result
-    volume: Volume
-    folder: str
-    title: str
-    window: tuple[float, float] | None
 
 
 def main() -> int:

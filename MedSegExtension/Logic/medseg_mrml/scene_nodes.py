@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
@@ -12,13 +12,11 @@ import slicer
 from .focus import Focus, score_columns
 from .headless import HeadlessScene
 from .hierarchy import item_of, subject_hierarchy
+from .scene_job import Job
 from .segmentation import apply_result
 from .tables import color_series, plot_table, table_to_node
 from .views import SliceView
 from .volumes import node_from_volume
-
-if TYPE_CHECKING:
-    from .scene_child import Job
 
 _VIEWS = {"Red": "Axial", "Green": "Coronal", "Yellow": "Sagittal"}
 _FILL = 0.35

@@ -16,7 +16,7 @@ import slicer
 import vtk
 
 from medseg.errors import InputError
-from medseg.grid import Grid
+from medseg.geometry.grid import Grid
 from medseg.result import Layer, Result, SegmentClass
 
 from .arrays import array_of, grid_of, oriented_image, unique_name, vtk_ready

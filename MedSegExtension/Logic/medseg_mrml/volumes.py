@@ -1,4 +1,4 @@
-"""Volume nodes and `medseg.volume.Volume`, without copying voxels where the layout allows."""
+"""Volume nodes and `medseg.geometry.volume.Volume`, without copying voxels where the layout allows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import slicer
 import vtk
 
 from medseg.errors import InputError
-from medseg.grid import Grid
+from medseg.geometry.grid import Grid
+from medseg.geometry.volume import Volume
 from medseg.result import Result
-from medseg.volume import Volume
 
 from .arrays import array_of, fill_image, grid_of, ijk_to_ras, unique_name
 from .hierarchy import MODALITY, attribute_of, item_of, place_beside, subject_hierarchy

@@ -11,25 +11,25 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from medseg import model_store
 from medseg.errors import MedSegError
-from medseg.model_card import ModelCard
+from medseg.model import store as model_store
+from medseg.model.card import ModelCard
 from medseg_mrml import rehearse
 
-from .choices import ChoicesRows
 from .dialogs import SlicerDialogs
-from .inputs import InputsSection
-from .install import Installer, SlicerPip
-from .model import ModelSection
-from .more_models import MoreModels
-from .outcome import Outcome
-from .report import support_report
-from .results import ResultsSection
-from .run import RunSection
-from .runs import Runs, at_once, sentence_of
+from .models.install import Installer, SlicerPip
+from .models.more_models import MoreModels
 from .seams import Dialogs, ModelStore, Worker
 from .seams import Installer as InstallerSeam
-from .windowing import WindowingSection
+from .segment.choices import ChoicesRows
+from .segment.inputs import InputsSection
+from .segment.model import ModelSection
+from .segment.outcome import Outcome
+from .segment.report import support_report
+from .segment.results import ResultsSection
+from .segment.run import RunSection
+from .segment.runs import Runs, at_once, sentence_of
+from .segment.windowing import WindowingSection
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Collaborators:
 
 def slicer_collaborators(resources: Path) -> Collaborators:
     """The real ones, in Slicer. ``resources``: the module's Resources folder."""
-    from .worker_client import WorkerClient
-    from .worker_process import QtWorkerProcess
+    from .worker.client import WorkerClient
+    from .worker.process import QtWorkerProcess
 
     worker = WorkerClient(QtWorkerProcess, qt.QTimer.singleShot)
     dialogs = SlicerDialogs(slicer.util.mainWindow())

@@ -21,7 +21,7 @@ class MedSegParameters:
     allFrames - a sequence is segmented frame by frame, not only the frame that is shown.
     windowOverrides - JSON list of [level, width], one for each window of the model; "" where none was changed.
     choices - JSON object, choice of the model -> its option; "" where none was changed.
-    device, precision, batch, tile - as in `medseg.pipeline.RunOptions`; 0 is automatic.
+    device, precision, batch, tile - as in `medseg.pipeline.run.RunOptions`; 0 is automatic.
     outputSegmentation - where the segments go; none makes a new node.
     """
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from medseg.model_card import ModelCard
+from medseg.geometry.volume import Volume
+from medseg.model.card import ModelCard
 from medseg.result import Result
-from medseg.volume import Volume
 
 Answer = Callable[[dict[str, Any]], None]
 
@@ -52,7 +52,7 @@ class Worker(Protocol):
 
 
 class ModelStore(Protocol):
-    """Where models are kept (`medseg.model_store`)."""
+    """Where models are kept (`medseg.model.store`)."""
 
     def installed_models(self) -> list[ModelCard]: ...
 
@@ -80,7 +80,7 @@ class Dialogs(Protocol):
     ) -> dict[str, str] | None:
         """Answers by the ``id`` of each question, None where the user gave none.
 
-        ``questions``: as `medseg.importer.propose.Question`; ``answers``: shown in place of the defaults."""
+        ``questions``: as `medseg.library.importer.propose.Question`; ``answers``: shown in place of the defaults."""
 
 
 class Installer(Protocol):

@@ -9,13 +9,13 @@ from typing import Any
 import qt
 import slicer
 
-from medseg import model_store
+from medseg.model import store as model_store
 from medseg_mrml import node_from_volume, table_from_node
 
-from .outcome import Outcome
-from .runs import Runs
-from .worker_client import WorkerClient
-from .worker_process import QtWorkerProcess
+from .segment.outcome import Outcome
+from .segment.runs import Runs
+from .worker.client import WorkerClient
+from .worker.process import QtWorkerProcess
 
 # The first of these that is installed runs, on the phantom of this name in `medseg.phantoms`.
 MODELS = {"lungs-compact": "chest_xray", "wmh-compact": "flair", "ich-compact": "head_ct", "cmb-compact": "swi"}

@@ -119,7 +119,7 @@ def run(
     from .console import Command
 
     def body(command: Command) -> int:
-        from ..pipeline import RunOptions
+        from ..pipeline.run import RunOptions
         from .cases import run_command
 
         options = RunOptions(
@@ -163,7 +163,7 @@ def explain(
     from .console import Command
 
     def body(command: Command) -> int:
-        from ..pipeline import RunOptions
+        from ..pipeline.run import RunOptions
         from .inspection import explain_command
 
         options = RunOptions(

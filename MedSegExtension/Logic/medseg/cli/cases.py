@@ -13,11 +13,11 @@ from .console import Command, exit_code, rows_of, worst
 from .interrupt import claimed
 
 if TYPE_CHECKING:
-    from ..manifest.schema import Manifest
-    from ..package import Model
-    from ..pipeline import RunOptions
+    from ..engine.session_cache import SessionCache
+    from ..model.manifest.schema import Manifest
+    from ..model.package import Model
+    from ..pipeline.run import RunOptions
     from ..result import Result, Table
-    from ..session_cache import SessionCache
 
 _SUFFIXES = (".nii.gz", ".seg.nrrd")
 _SHOWN_COLUMNS = {
@@ -54,7 +54,7 @@ def run_command(
     series: str | None, force: bool, scene: bool, options: RunOptions,
 ) -> int:  # fmt: skip
     """Run all cases; the exit code of the worst."""
-    from ..package import load_model
+    from ..model.package import load_model
 
     loaded = load_model(model, weights=weights)
     cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
@@ -90,8 +90,8 @@ def run_command(
 def run_case(command: Command, work: Work, case: Case) -> dict[str, Any]:
     """Read, run and write one case; what the JSON document says of it."""
     from ..io import read_volume
-    from ..pipeline import run
-    from ..write import check_output, write_result
+    from ..output.folder import check_output, write_result
+    from ..pipeline.run import run
 
     monitor, model = command.monitor(), work.model
     check_output(case.folder, force=work.force)
@@ -111,7 +111,7 @@ def run_case(command: Command, work: Work, case: Case) -> dict[str, Any]:
 
 
 def _networks() -> SessionCache:
-    from ..session_cache import SessionCache
+    from ..engine.session_cache import SessionCache
 
     return SessionCache()
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from ..errors import Cancelled, MedSegError
-from ..model_store import data_folder
+from ..model.store import data_folder
 from ..monitor import Monitor
 from ..result import Cell, Table
 from .progress import Reporter

@@ -42,10 +42,10 @@ def shows() -> list[Show]:
 
 def demo_command(command: Command, output: Path, *, device: str, force: bool) -> int:
     """Draw, write as files, run as a user would, and say where to look."""
-    from ..model_store import installed_models
-    from ..package import load_model
-    from ..pipeline import RunOptions
-    from ..write import check_output
+    from ..model.package import load_model
+    from ..model.store import installed_models
+    from ..output.folder import check_output
+    from ..pipeline.run import RunOptions
 
     installed = {card.id for card in installed_models() if not card.error and card.has_weights}
     chosen = [show for show in shows() if show.model in installed]

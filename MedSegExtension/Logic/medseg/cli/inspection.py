@@ -11,13 +11,13 @@ from .cases import parse_named, plan_cases
 from .console import Command
 
 if TYPE_CHECKING:
-    from ..model_card import ModelCard
-    from ..pipeline import RunOptions
+    from ..model.card import ModelCard
+    from ..pipeline.run import RunOptions
 
 
 def list_command(command: Command) -> int:
     """All installed models, one line each, then the published ones by system."""
-    from ..model_store import installed_models
+    from ..model.store import installed_models
     from .models_catalogue import show_published
 
     cards = sorted(installed_models(), key=lambda c: c.id)
@@ -34,8 +34,8 @@ def list_command(command: Command) -> int:
 
 def show_command(command: Command, model: str, weights: Path | None) -> int:
     """The card of a model; of a published one that is not installed the card of its recipe, and how to get it."""
-    from ..model_card import card_from, read_card
-    from ..package import load_model, manifest_dict
+    from ..model.card import card_from, read_card
+    from ..model.package import load_model, manifest_dict
 
     path = Path(model).expanduser()
     more: dict[str, str] = {}
@@ -72,10 +72,10 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
 
 def _card_of_id(command: Command, id: str) -> tuple[ModelCard, dict[str, str]]:
     """The card of the installed model ``id`` and {}, else of the recipe ``id`` and what to know before getting it."""
-    from ..catalogue.states import catalogue_states
-    from ..importer.recipe import recipes
-    from ..model_card import card_from, read_card
-    from ..model_store import find_model, installed_models
+    from ..library.catalogue.states import catalogue_states
+    from ..library.importer.recipe import recipes
+    from ..model.card import card_from, read_card
+    from ..model.store import find_model, installed_models
 
     recipe = recipes().get(id)
     if recipe is None or id in {card.id for card in installed_models()}:
@@ -88,8 +88,8 @@ def _card_of_id(command: Command, id: str) -> tuple[ModelCard, dict[str, str]]:
 
 def check_command(command: Command, model: str, weights: Path | None, device: str) -> int:
     """All checks of a package, and that ONNX Runtime truly opens the network."""
-    from ..package import load_model
-    from ..session import Session as Network
+    from ..engine.session import Session as Network
+    from ..model.package import load_model
 
     loaded = load_model(model, weights=weights)
     monitor = command.monitor()
@@ -115,9 +115,9 @@ def explain_command(
     tensors: Path | None, options: RunOptions,
 ) -> int:  # fmt: skip
     """The plan of a run in words, and optionally the exact network input as a file."""
-    from ..explain import explain
     from ..io import read_volume
-    from ..package import load_model
+    from ..model.package import load_model
+    from ..pipeline.explain import explain
 
     loaded = load_model(model, weights=weights)
     case = plan_cases(loaded.manifest, inputs[:1] if len(loaded.manifest.channels) == 1 else inputs,
@@ -152,7 +152,7 @@ def explain_command(
 
 def devices_command(command: Command) -> int:
     """What is installed, what truly runs, versions."""
-    from ..devices import support_report
+    from ..engine.devices import support_report
 
     report = support_report()
     command.document.update(report)

@@ -51,8 +51,8 @@ def models_install(
     """Download a published model, check it, convert it and install it. An interrupted download goes on."""
 
     def body(command: Command) -> int:
-        from ..catalogue import install
-        from ..importer import ImportOptions
+        from ..library.catalogue import install
+        from ..library.importer import ImportOptions
 
         with command.reporter:
             command.reporter.begin(model)
@@ -97,7 +97,7 @@ def models_add(
     """Check a model package and copy it into your own model folder."""
 
     def body(command: Command) -> int:
-        from ..model_store import add_model
+        from ..model.installing import add_model
 
         card = add_model(Path(package).expanduser(), replace=force)
         command.document.update(model=card.id, title=card.title, license=card.license, folder=str(card.folder))
@@ -116,7 +116,7 @@ def models_remove(
     """Remove a model from your own model folder, and what was downloaded for it."""
 
     def body(command: Command) -> int:
-        from ..catalogue import remove
+        from ..library.catalogue import remove
 
         freed = remove(model, keep_download=keep_download)
         command.document.update(model=model, freed=freed)
@@ -133,7 +133,7 @@ def models_catalogue(catalogues: _Catalogues = None, as_json: _Json = False, deb
 
 def show_published(command: Command, catalogues: list[Path]) -> int:
     """The table of published models by system, with the state of each; ``published`` in the JSON document."""
-    from ..catalogue.states import SYSTEMS, catalogue_states, size_words
+    from ..library.catalogue.states import SYSTEMS, catalogue_states, size_words
 
     states = [s for s in catalogue_states(catalogues, monitor=command.monitor()) if s.formats or s.downloadable]
     command.document["published"] = [asdict(s) for s in states]

@@ -13,7 +13,7 @@ from .console import Command
 from .execute import execute
 
 if TYPE_CHECKING:
-    from ..importer import ImportOptions, Proposal
+    from ..library.importer import ImportOptions, Proposal
 
 _File = Annotated[
     Path,
@@ -59,7 +59,7 @@ def models_import(
     """Turn FILE into a package. Without --recipe an ONNX file is looked at, and what it does not say is asked."""
 
     def body(command: Command) -> int:
-        from ..importer import ImportOptions
+        from ..library.importer import ImportOptions
 
         options = ImportOptions(
             choices=_pairs(option, "--option"), backbone=backbone, environment=environment, wheels=wheels,
@@ -81,9 +81,9 @@ def import_command(
     yes: bool,
 ) -> int:
     """Import, say what was found, and give 0."""
-    from ..importer import import_model, import_with_manifest, propose
-    from ..importer.formats import detect_kind
-    from ..package import load_model
+    from ..library.importer import import_model, import_with_manifest, propose
+    from ..library.importer.formats import detect_kind
+    from ..model.package import load_model
 
     unknown = recipe is None and detect_kind(file) == "onnx"
     manifest: dict[str, Any] = {}

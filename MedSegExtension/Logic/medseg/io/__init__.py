@@ -1,4 +1,4 @@
-"""Files and DICOM series -> `medseg.volume.Volume`, geometry kept exactly, every assumption told."""
+"""Files and DICOM series -> `medseg.geometry.volume.Volume`, geometry kept exactly, every assumption told."""
 
 from .dicom_series import SeriesInfo, list_series
 from .files import read_volume

@@ -11,8 +11,8 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import DSdecimal
 
 from ..errors import InputError
+from ..geometry.volume import Volume
 from ..monitor import Monitor
-from ..volume import Volume
 from ._common import Array, compact
 from .dicom_pixels import modality_values, read_dataset, read_frames
 from .dicom_series import check_values, choose, is_dicom_head, modality_of, scan

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from ..grid import Grid
-from ..volume import SliceStack
+from ..geometry.grid import Grid
+from ..geometry.volume import SliceStack
 from ._common import Array
 
 Vector = npt.NDArray[np.float64]

@@ -9,9 +9,9 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..grid import Grid
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from ..monitor import Monitor
-from ..volume import Volume
 from ._common import SUPPORTED, check_file, compact, read_itk
 from .dicom import read_dicom
 from .dicom_series import is_dicom_head

@@ -27,8 +27,8 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.quaternions import quat2mat
 
 from ..errors import InputError
-from ..grid import Grid
-from ..volume import Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from ._common import Array, compact, rescaled
 
 Matrix = npt.NDArray[np.float64]

@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import InputError
-from ..grid import Grid
-from ..volume import Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from ._common import Array, check_file, compact, read_itk
 
 FILM_DIRECTION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])

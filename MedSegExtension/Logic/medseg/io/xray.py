@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..grid import Grid
-from ..volume import PROJECTIONS, Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import PROJECTIONS, Volume
 from ._common import Array
 from .pictures import film_grid, to_grey
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..grid import Grid
-from ..volume import Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from .fields import Array, smooth_noise
 from .phantom import Phantom
 

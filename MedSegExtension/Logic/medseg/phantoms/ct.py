@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..errors import InputError
-from ..grid import Grid
-from ..volume import Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from . import anatomy as t
 from .anatomy import Head, draw_head
 from .fields import Array, smooth_noise

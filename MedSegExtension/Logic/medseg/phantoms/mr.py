@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..grid import Grid
-from ..volume import Volume
+from ..geometry.grid import Grid
+from ..geometry.volume import Volume
 from . import anatomy as t
 from .anatomy import Head, draw_head
 from .fields import Array, smooth_noise

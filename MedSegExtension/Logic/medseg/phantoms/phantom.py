@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..volume import Volume
+from ..geometry.volume import Volume
 
 
 @dataclass(frozen=True, eq=False)

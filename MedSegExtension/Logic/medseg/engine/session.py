@@ -1,0 +1,347 @@
+"""ONNX Runtime behind one class: which provider really runs, running with cancel, out of memory, going to the CPU."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy.typing as npt
+import onnxruntime
+
+from ..errors import DeviceError, InputError, ModelError
+from ..model.package import Model
+from ..monitor import Monitor
+from . import devices
+from .devices import CPU, PROVIDERS, WORDS, parse_device, plain_words
+
+_WORDS_OF = {PROVIDERS[kind]: words for kind, words in WORDS.items()}
+T = TypeVar("T")
+Array = npt.NDArray[Any]
+
+# ONNX Runtime looks at its terminate flag between operators only; one large 3D convolution may take longer than this.
+_GRACE_SECONDS = 1.0
+_MEMORY_TEXTS = (
+    "out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed", "cuda_error_out_of_memory", "8007000e", "e_outofmemory", "not enough memory",
+    "insufficient memory", "cl_out_of_resources", "cl_mem_object_allocation_failure", "cl_out_of_host_memory",
+    "exceeded max size of memory", "unable to allocate",
+)  # fmt: skip
+# Operators whose place decides the speed; shape arithmetic belongs on the CPU.
+_HEAVY = {
+    "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
+    "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
+}  # fmt: skip
+
+
+class OutOfMemory(DeviceError):
+    """The device's memory does not suffice for this batch or volume."""
+
+
+class _Refused(Exception):
+    """A device that cannot be used, and why."""
+
+
+class Session:
+    """An open network. Make it with `Session.open`.
+
+    ``provider``: ONNX Runtime's name of what really runs. ``device``: its name for people.
+    ``providers_requested``: what was asked for. ``fell_back``: True once `to_cpu` left the device that was opened.
+    ``input_shapes``, ``output_shapes``: by tensor name, None where a size is open; a tensor of unknown rank is
+    not there.
+    """
+
+    def __init__(self, model: Model, monitor: Monitor, threads: int | None, precision: str) -> None:
+        self._model = model
+        self._monitor = monitor
+        self._threads = threads
+        self._precision = precision
+        self._runner = _Runner()
+        self._end = weakref.finalize(self, self._runner.close)
+        self._session: Any = None
+        self._said_at_opening: tuple[str, ...] = ()
+        self.fell_back = False
+        self.provider = ""
+        self.device = ""
+        self.providers_requested: tuple[str, ...] = ()
+        self.input_shapes: dict[str, tuple[int | None, ...]] = {}
+        self.output_shapes: dict[str, tuple[int | None, ...]] = {}
+
+    @classmethod
+    def open(
+        cls,
+        model: Model,
+        device: str = "auto",
+        *,
+        monitor: Monitor,
+        threads: int | None = None,
+        precision: str = "auto",
+    ) -> Session:
+        """Load ``model`` (checked by `medseg.model.package.load_model`) on ``device``.
+
+        ``device``: ``auto`` takes the best that truly runs and tells why a better one was not taken; an id such as
+        ``cuda:0`` takes that or raises `DeviceError`. ``threads``: CPU threads, None for the physical cores.
+        ``precision``: ``auto``, ``float32`` (no TF32) or ``float16`` (TensorRT and OpenVINO only).
+        Raises `InputError`, `DeviceError`, `OutOfMemory`, `ModelError`, `Cancelled`.
+        """
+        if precision not in ("auto", "float32", "float16"):
+            raise InputError(f"{precision!r} is not a precision; choose auto, float32 or float16.")
+        kind, which = parse_device(device)
+        if threads is not None and threads < 1:
+            raise InputError(f"The number of threads is {threads}; it must be 1 or more.")
+        monitor.checkpoint()
+        devices.prepare_runtime()
+        session = cls(model, monitor, threads, precision)
+        said_before = len(monitor.warnings)
+        try:
+            if kind == "auto":
+                session._open_best()
+            else:
+                session._open_asked(kind, f"{kind}:{which}" if which else kind)
+        except BaseException:
+            session.close()
+            raise
+        session._said_at_opening = tuple(monitor.warnings[said_before:])
+        return session
+
+    def attach(self, monitor: Monitor) -> None:
+        """Use this open session for another run: ``monitor`` cancels it, and is told again what opening told."""
+        self._monitor = monitor
+        for sentence in self._said_at_opening:
+            monitor.warn(sentence)
+
+    def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """All outputs by name for ``feeds`` by input name.
+
+        Raises `Cancelled` within about a second of ``monitor.cancel()``, `OutOfMemory`, `ModelError` (the feeds do not
+        fit), `DeviceError`.
+        """
+        if self._session is None:
+            raise DeviceError("The network was closed; open it again.")
+        session, options = self._session, onnxruntime.RunOptions()
+        options.log_severity_level = 4
+        names = [o.name for o in session.get_outputs()]
+
+        def stop() -> None:
+            options.terminate = True
+
+        try:
+            values = self._runner.call(lambda: session.run(names, feeds, options), self._monitor, stop)
+        except Exception as error:
+            self._monitor.checkpoint()
+            raise self._translated(error, "run") from error
+        return dict(zip(names, values, strict=True))
+
+    def to_cpu(self) -> None:
+        """Open the same network on the CPU and go on there; the caller tells why. Nothing happens where it is there."""
+        if self.provider == CPU and self._session is not None:
+            return
+        self.fell_back = True
+        self._session = None
+        self._open("cpu")
+
+    def close(self) -> None:
+        """Free the network; a run that is still ending keeps its memory until it has ended."""
+        self._session = None
+        self._end()
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- opening --------------------------------------------------------------------------------------------
+
+    def _open_best(self) -> None:
+        built = onnxruntime.get_available_providers()
+        if PROVIDERS["cuda"] not in built and devices.nvidia_cards():
+            self._monitor.warn(
+                f"This computer has an NVIDIA card ({devices.nvidia_cards()[0][0]}), but it is not used: "
+                f"{devices.probe('cuda')}. Install onnxruntime-gpu instead to use it."
+            )
+        for id in devices.AUTOMATIC:
+            kind, _ = parse_device(id)
+            if PROVIDERS[kind] not in built:
+                continue
+            reason = devices.probe(id)
+            if not reason:
+                try:
+                    self._open(id)
+                    return
+                except (_Refused, OutOfMemory) as error:
+                    if kind == "cpu":
+                        raise self._final(error) from error
+                    reason = str(error)
+            self._monitor.warn(f"{WORDS[kind]} is installed but not used: {reason.rstrip('.')}.")
+        raise DeviceError(
+            f"ONNX Runtime runs nothing here, not even on the CPU ({devices.probe('cpu')}); install onnxruntime again."
+        )
+
+    def _open_asked(self, kind: str, id: str) -> None:
+        reason = devices.probe(id)
+        if reason:
+            working = ", ".join(d.id for d in devices.available_devices() if d.works)
+            raise DeviceError(f"The device {id} does not run: {reason.rstrip('.')}. Working here: {working}.")
+        try:
+            self._open(id)
+        except _Refused as error:
+            raise self._final(error) from error
+
+    def _open(self, id: str) -> None:
+        """Open on exactly this device; `_Refused` where something else would run."""
+        kind, which = parse_device(id)
+        wanted = devices.providers_for(id, self._precision)
+        if self._precision == "float16" and kind not in ("tensorrt", "openvino"):
+            self._monitor.warn(f"{WORDS[kind]} runs this network in float32; float16 is for TensorRT and OpenVINO.")
+        options = devices.session_options(kind, self._threads, whole=self._model.manifest.inference.mode == "whole")
+        path = str(Path(self._model.onnx_path).resolve())
+
+        def stop() -> None:
+            if hasattr(options, "set_load_cancellation_flag"):
+                options.set_load_cancellation_flag(True)
+
+        def load() -> Any:
+            opened = onnxruntime.InferenceSession(path, options, providers=wanted, enable_fallback=0)
+            opened.disable_fallback()
+            return opened
+
+        self.providers_requested = tuple(name for name, _ in wanted)
+        try:
+            session = self._runner.call(load, self._monitor, stop)
+        except Exception as error:
+            self._monitor.checkpoint()
+            translated = self._translated(error, "load", WORDS[kind])
+            if isinstance(translated, OutOfMemory):
+                raise translated from error
+            raise _Refused(plain_words(error)) from error
+        ran = session.get_providers()
+        if not ran or ran[0] != PROVIDERS[kind]:
+            raise _Refused(f"ONNX Runtime silently used {', '.join(ran) or 'nothing'} instead")
+        self._session, self.provider = session, ran[0]
+        self.device = self._name(kind, which)
+        self.input_shapes = _shapes(session.get_inputs())
+        self.output_shapes = _shapes(session.get_outputs())
+        if kind != "cpu":
+            self._tell_of_cpu_parts(session, kind)
+
+    def _tell_of_cpu_parts(self, session: Any, kind: str) -> None:
+        """Warn where the provider left heavy operators to the CPU."""
+        try:
+            parts = session.get_provider_graph_assignment_info()
+            heavy = [(p.ep_name, n.op_type) for p in parts for n in p.get_nodes() if n.op_type in _HEAVY]
+        except (AttributeError, RuntimeError):  # onnxruntime < 1.24 does not tell
+            return
+        on_cpu = sorted({op for name, op in heavy if name == CPU})
+        count = sum(name == CPU for name, _ in heavy)
+        if count:
+            self._monitor.warn(
+                f"{WORDS[kind]} leaves {count} of {len(heavy)} large operators of this network to the CPU "
+                f"({', '.join(on_cpu)}), so it may be slow."
+            )
+
+    def _name(self, kind: str, which: str) -> str:
+        if kind == "cpu":
+            return f"CPU ({devices.cpu_name()})"
+        if kind in ("cuda", "tensorrt"):
+            cards, number = devices.nvidia_cards(), int(which or 0)
+            name = cards[number][0] if number < len(cards) else f"NVIDIA card {number}"
+            return f"{name} ({WORDS[kind]})"
+        return WORDS[kind] + (f" {which}" if which else "")
+
+    # -- errors ---------------------------------------------------------------------------------------------
+
+    def _final(self, error: Exception) -> Exception:
+        """The error for the user where no other device is left to try."""
+        if isinstance(error, OutOfMemory):
+            return error
+        name = self._model.manifest.title
+        if self.providers_requested == (CPU,):
+            return ModelError(f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}.")
+        return DeviceError(f"{name} cannot run on {_WORDS_OF[self.providers_requested[0]]}: {error}. Choose the CPU.")
+
+    def _translated(self, error: Exception, what: str, place: str = "") -> Exception:
+        place = place or self.device
+        text = str(error)
+        if isinstance(error, MemoryError) or any(t in text.lower() for t in _MEMORY_TEXTS):
+            return OutOfMemory(
+                f"The memory of {place} does not suffice to {what} {self._model.manifest.title}; choose a smaller "
+                "region or patch, or another device."
+            )
+        if type(error).__name__ == "InvalidArgument" or isinstance(error, (ValueError, TypeError)):
+            return ModelError(
+                f"{self._model.manifest.title}: the network does not take what its manifest feeds it: "
+                f"{plain_words(error)}."
+            )
+        return DeviceError(f"{self._model.manifest.title} failed on {place}: {plain_words(error)}.")
+
+
+class _Runner:
+    """One thread that makes all calls into ONNX Runtime (CUDA keeps its handles per thread).
+
+    The calling thread only waits, so that Ctrl-C and `Monitor.cancel` are answered while native code works.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=_work, args=(self._jobs,), name="medseg-onnxruntime", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], T], monitor: Monitor, stop: Callable[[], None]) -> T:
+        """``function()`` in the thread. After a cancel it is left to end alone once the grace time is over."""
+        job = _Job(function)
+        stopped = threading.Event()
+
+        def cancel() -> None:
+            job.cancelled = True
+            stop()
+            stopped.set()
+
+        with monitor.on_cancel(cancel):
+            self._jobs.put(job)
+            try:
+                while not job.done.wait(0.1):
+                    if stopped.is_set() and not job.done.wait(_GRACE_SECONDS):
+                        break
+            except KeyboardInterrupt:
+                cancel()
+                raise
+        monitor.checkpoint()
+        if job.error is not None:
+            raise job.error
+        return job.result  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the thread after what it is doing."""
+        self._jobs.put(None)
+
+
+class _Job:
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function: Callable[[], Any] | None = function
+        self.done = threading.Event()
+        self.cancelled = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        try:
+            if job.function is not None and not job.cancelled:
+                job.result = job.function()
+        except BaseException as error:  # handed to the caller, who raises it
+            job.error = error
+        # The feeds of a finished run must not stay in memory until the next one.
+        job.function = None
+        if job.cancelled:
+            job.result = None
+        job.done.set()
+        del job
+
+
+def _shapes(values: list[Any]) -> dict[str, tuple[int | None, ...]]:
+    return {v.name: tuple(d if isinstance(d, int) and d > 0 else None for d in v.shape) for v in values if v.shape}

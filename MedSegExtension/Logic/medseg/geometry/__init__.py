@@ -1,0 +1,2 @@
+"""Values in space: grids, volumes, resampling, components and morphology of masks. Light: numpy alone until a function
+needs scipy or SimpleITK."""

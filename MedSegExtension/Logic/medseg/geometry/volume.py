@@ -1,0 +1,96 @@
+"""A volume: numbers on a grid. It knows nothing about files (see `medseg.io`) or nodes (see `medseg_mrml`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import InputError
+from .grid import Grid
+
+
+@dataclass(frozen=True, eq=False)
+class SliceStack:
+    """The slices of a DICOM series as they were acquired, where they do not form a regular grid.
+
+    ``pixels``: (K, J, I) in the units of the volume. ``grids``: K grids of one slice each, in LPS mm, true position
+    (gantry tilt and uneven spacing included). ``instance_uids``: SOP Instance UID of each slice, for tables only.
+    """
+
+    pixels: npt.NDArray[Any]
+    grids: tuple[Grid, ...]
+    instance_uids: tuple[str, ...] = ()
+
+
+#: DICOM modalities whose images are projections: their pixels have an area, but no volume.
+PROJECTIONS = frozenset({"CR", "DX", "DR", "RG", "MG", "IO", "PX", "RF", "XA"})
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """``array`` (K, J, I) or (K, J, I, C) on ``grid``.
+
+    ``modality``: DICOM code (CT, MR, CR, DX) or None where unknown. ``name``: what messages call it (file or node
+    name; never a patient name). ``tags``: the few non-identifying DICOM values that steps need, by keyword
+    (BitsStored, PixelRepresentation, RescaleSlope, RescaleIntercept, PhotometricInterpretation,
+    WindowCenter, WindowWidth), ``SOPInstanceUID`` as a list of one for each slice, and ``SpacingAssumed`` or
+    ``SpacingAtDetector`` (True) where readers know that the spacing is not the patient's. ``stack``: the acquired
+    slices where `grid` had to be made regular.
+    ``warnings``: what reading found (gantry tilt, missing slices, assumed spacing), as sentences with numbers.
+    """
+
+    array: npt.NDArray[Any]
+    grid: Grid
+    modality: str | None = None
+    name: str = "volume"
+    tags: dict[str, Any] = field(default_factory=dict)
+    stack: SliceStack | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.array.ndim not in (3, 4) or self.array.shape[:3] != self.grid.shape:
+            raise InputError(
+                f"{self.name}: the array of shape {self.array.shape} does not fit a grid of "
+                f"{'x'.join(map(str, self.grid.size))} voxels (i, j, k)."
+            )
+
+    @property
+    def channels(self) -> int:
+        """Values per voxel: 1 for a scalar volume, 3 for RGB."""
+        return 1 if self.array.ndim == 3 else int(self.array.shape[3])
+
+    @property
+    def is_projection(self) -> bool:
+        """Whether it is a film: by modality, or a single slice of unknown modality without a spacing of its own."""
+        if self.modality is not None:
+            return self.modality in PROJECTIONS
+        return 1 in self.grid.size and not self.pixel_spacing_known
+
+    @property
+    def pixel_spacing_known(self) -> bool:
+        """False where readers had to assume it; 1 mm without a modality is what pictures get."""
+        return not self.tags.get("SpacingAssumed") and (self.modality is not None or set(self.grid.spacing) != {1.0})
+
+    def require_scalar(self) -> Volume:
+        """This volume, or `InputError` where it has several values per voxel."""
+        if self.array.ndim == 4 and self.array.shape[3] != 1:
+            raise InputError(
+                f"{self.name} has {self.array.shape[3]} values per voxel (colour or 4D), but the model wants a scalar "
+                "volume; choose one component or frame and save or select that."
+            )
+        if self.array.ndim == 4:
+            return Volume(self.array[..., 0], self.grid, self.modality, self.name, self.tags, self.stack, self.warnings)
+        return self
+
+    def require_finite(self) -> Volume:
+        """This volume, or `InputError` where it holds NaN or infinity."""
+        if np.issubdtype(self.array.dtype, np.floating) and not np.isfinite(self.array).all():
+            bad = int((~np.isfinite(self.array)).sum())
+            raise InputError(
+                f"{self.name} has {bad} voxels that are NaN or infinite; replace them (for example by the background "
+                "value) and try again."
+            )
+        return self

@@ -1,0 +1,67 @@
+"""What a converter hands over: an ONNX model and what is known of how well it agrees with the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ...monitor import Monitor
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """How to import.
+
+    ``choices``: ``configuration`` and ``onnx`` of folders that hold several. ``backbone``: file of
+    the first stage of a two-stage model.
+    ``environment``: a Python interpreter that has what conversion needs, in place of a throw-away one. ``wheels``: a
+    folder of wheels to install from, without network. ``overwrite``: replace an existing package. ``id``, ``title``: in
+    place of the recipe's.
+    """
+
+    choices: dict[str, str] = field(default_factory=dict)
+    backbone: Path | None = None
+    environment: Path | None = None
+    wheels: Path | None = None
+    overwrite: bool = False
+    id: str | None = None
+    title: str | None = None
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What the original framework gave for known inputs. ``feeds`` in the order of the model's inputs."""
+
+    framework: str
+    feeds: list[npt.NDArray[Any]]
+    output: npt.NDArray[Any]
+
+
+@dataclass
+class Converted:
+    """``model``: the ONNX graph. ``parameters``: trained numbers in the original, None where not counted.
+
+    ``notes``: sentences for the user. ``facts``: for ``import.json``.
+    """
+
+    model: onnx.ModelProto
+    parameters: int | None = None
+    probe: Probe | None = None
+    notes: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def largest_difference(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:
+    """Largest absolute difference of two arrays of one shape, in double precision."""
+    return float(np.max(np.abs(found.astype(np.float64) - wanted.astype(np.float64)), initial=0.0))
+
+
+def tell(monitor: Monitor, notes: list[str]) -> None:
+    """Each note as a warning."""
+    for note in notes:
+        monitor.warn(note)

@@ -1,0 +1,270 @@
+"""The manifest of a model package, as pydantic models. The JSON Schema made from it is committed beside this file.
+
+A manifest is data: what goes in, how the network runs, what comes out, what is done to it. It never executes code.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .measurements import LesionCounts, LesionFeatures, LesionLocation, MeasurementStep, RsnaLongCsv
+from .steps import KeepByLocation, PostprocessingStep, PreprocessingStep, ToRGB, Window
+
+Layout = Literal["NCHW", "NHWC", "NCDHW", "NDHWC", "NHW", "NDHW", "NC", "N"]
+Plane = Literal["axial", "coronal", "sagittal", "acquisition"]
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(Part):
+    """``options``: name -> label values of a required model. ``default``: the one that holds where none is chosen."""
+
+    description: str = ""
+    default: str
+    options: dict[str, list[int]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _has_default(self) -> Choice:
+        if self.default not in self.options:
+            raise ValueError(f"default: {self.default!r} is not one of the options")
+        if empty := [name for name, labels in self.options.items() if not labels]:
+            raise ValueError(f"options.{empty[0]}: the list of labels is empty")
+        return self
+
+
+class Code(Part):
+    """A coded concept: scheme designator, value, meaning (DICOM PS3.3 8.8)."""
+
+    scheme: str
+    value: str
+    meaning: str
+
+
+class Terminology(Part):
+    """What a segment is: category and type, optionally type modifier and anatomic region (with modifier)."""
+
+    context: str = "Segmentation category and type - 3D Slicer General Anatomy list"
+    category: Code
+    type: Code
+    modifier: Code | None = None
+    region: Code | None = None
+    region_modifier: Code | None = None
+
+
+class OutputClass(Part):
+    """One class. ``value``: the label (softmax, labels), or the channel + 1 (sigmoid), or the score's column + 1.
+
+    ``threshold`` applies to sigmoid classes. ``lesion``: its components are listed in lesions.csv.
+    """
+
+    value: int = Field(ge=1, le=65535)
+    name: str = Field(min_length=1)
+    color: tuple[int, int, int] = (128, 174, 128)
+    terminology: Terminology | None = None
+    lesion: bool = False
+    threshold: float = 0.5
+
+
+class Channel(Part):
+    """A volume that the user chooses. ``modality``: DICOM codes it was trained on (a misfit is a warning)."""
+
+    name: str = Field(min_length=1)
+    modality: list[str] = []
+    description: str = ""
+
+
+class Tensor(Part):
+    """An ONNX input. ``channels``: which preprocessed channels it takes, in order; null takes all."""
+
+    name: str
+    layout: Layout
+    dtype: Literal["float32", "float16", "uint8", "int32", "int64", "double"] = "float32"
+    channels: list[int] | None = None
+
+
+class Slicewise(Part):
+    """2D network, slice by slice in ``plane``; ``neighbours`` slices on each side become channels (2.5D).
+
+    ``multiple_of``: slices are padded by zeros (centred) until rows and columns are multiples of it.
+    """
+
+    mode: Literal["slicewise"]
+    plane: Plane
+    batch: int = Field(default=8, ge=1)
+    neighbours: int = Field(default=0, ge=0)
+    multiple_of: int = Field(default=1, ge=1)
+
+
+class WholeVolume(Part):
+    """3D network, the whole volume at once, padded to a ``multiple_of`` per axis (never tiled)."""
+
+    mode: Literal["whole"]
+    multiple_of: int = Field(default=1, ge=1)
+    plane: Plane = "axial"
+
+
+class SlidingWindow(Part):
+    """3D network in overlapping ``patch`` windows (i, j, k); the last window is flush with the border.
+
+    ``skip_background_at_most``: windows whose largest input value is not above this are not run (class 0).
+    """
+
+    mode: Literal["sliding_window"]
+    patch: tuple[int, int, int]
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+    blending: Literal["constant", "gaussian"] = "gaussian"
+    batch: int = Field(default=1, ge=1)
+    pad_value: float = 0.0
+    skip_background_at_most: float | None = None
+    plane: Plane = "axial"
+
+
+Inference = Annotated[Slicewise | WholeVolume | SlidingWindow, Field(discriminator="mode")]
+
+
+class Dequantise(Part):
+    """``(q - zero_point) * scale`` for quantised outputs."""
+
+    scale: float
+    zero_point: int
+
+
+class Output(Part):
+    """The ONNX output that is used.
+
+    ``activation``: what the numbers mean: ``softmax`` over channels (channel 0 is background), ``sigmoid`` per channel
+    (channels may overlap), or ``labels``. ``logits``: the activation is not in the graph, MedSeg applies it.
+    ``restore``: ``probabilities`` (linear, then threshold/argmax on the input's grid) or ``labels`` (argmax and
+    cleaning on the network's grid, then nearest).
+    """
+
+    tensor: str
+    layout: Layout
+    activation: Literal["softmax", "sigmoid", "labels"]
+    logits: bool = False
+    dequantise: Dequantise | None = None
+    restore: Literal["probabilities", "labels"] = "probabilities"
+
+
+class Required(Part):
+    """Another model whose output is needed; it runs first, once, on the first channel. ``name``: how steps call it.
+
+    ``spread_mm``: its labels are spread this far into voxels without one, each taking the nearest. A parcellation may
+    leave a hole where a dark lesion is, and a lesion without a label would have no place in the brain.
+    """
+
+    name: str
+    model: str
+    spread_mm: float = Field(default=0.0, ge=0, le=20)
+
+
+class Weights(Part):
+    """The ONNX file beside the manifest. ``sha256`` null only during development (told as a warning)."""
+
+    file: str
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+
+
+class Card(Part):
+    """What a reader must know. ``figures``: metric -> value as published or held out, with where it comes from."""
+
+    description: str = ""
+    intended_use: str = ""
+    training_data: str = ""
+    limitations: list[str] = []
+    figures: dict[str, str] = {}
+    citation: str = ""
+
+
+class Manifest(Part):
+    """A model package's manifest (``manifest.json``).
+
+    ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond
+    those that every run has. ``choices``: settings that the user may choose when running, by name.
+    """
+
+    medseg_manifest: Literal[1]
+    id: str = Field(pattern="^[a-z0-9][a-z0-9._-]*$")
+    version: str
+    title: str
+    task: Literal["segmentation", "classification"]
+    body_part: str = ""
+    license: str
+    source: str = ""
+    card: Card = Card()
+    weights: Weights
+    requires: list[Required] = []
+    channels: list[Channel] = Field(min_length=1)
+    preprocessing: list[PreprocessingStep] = []
+    inputs: list[Tensor] = Field(min_length=1)
+    inference: Inference
+    output: Output
+    classes: list[OutputClass] = Field(min_length=1)
+    postprocessing: list[PostprocessingStep] = []
+    lesion_connectivity: Literal[6, 18, 26] = 26
+    measurements: list[MeasurementStep] = []
+    choices: dict[str, Choice] = {}
+    display_windows: list[Window] = []
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Manifest:
+        names = [c.name for c in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError("classes: two classes have the same name")
+        if len({c.value for c in self.classes}) != len(names):
+            raise ValueError("classes: two classes have the same value")
+        required = {r.name for r in self.requires}
+        for field in ("preprocessing", "postprocessing", "measurements"):
+            for n, step in enumerate(getattr(self, field)):
+                of = getattr(step, "of", None)
+                if of is not None and of not in required:
+                    raise ValueError(f"{field}[{n}].of: {of!r} is not the name of a required model")
+                for segment in getattr(step, "segments", None) or []:
+                    if field != "preprocessing" and segment not in names:
+                        raise ValueError(f"{field}[{n}].segments: {segment!r} is not the name of a class")
+                labels = step.labels if isinstance(step, KeepByLocation) else None
+                if isinstance(labels, str) and labels not in self.choices:
+                    raise ValueError(f"{field}[{n}].labels: {labels!r} is not the name of a choice")
+        self._check_measurements(names)
+        if self.task == "classification" and self.output.activation == "labels":
+            raise ValueError("output.activation: a classification gives softmax or sigmoid scores, not labels")
+        spatial = {"NCHW": 2, "NHWC": 2, "NHW": 2, "NCDHW": 3, "NDHWC": 3, "NDHW": 3}
+        wanted = 2 if self.inference.mode == "slicewise" else 3
+        for n, tensor in enumerate(self.inputs):
+            if spatial.get(tensor.layout) != wanted:
+                raise ValueError(
+                    f"inputs[{n}].layout: {tensor.layout} does not fit inference mode {self.inference.mode}"
+                )
+        if self.task == "segmentation" and spatial.get(self.output.layout) != wanted:
+            raise ValueError(f"output.layout: {self.output.layout} does not fit inference mode {self.inference.mode}")
+        if self.task == "classification" and self.output.layout not in ("NC", "N"):
+            raise ValueError("output.layout: classification scores are NC or N")
+        return self
+
+    def _check_measurements(self, names: list[str]) -> None:
+        for n, step in enumerate(self.measurements):
+            slices = isinstance(step, RsnaLongCsv)
+            if slices and (self.task != "classification" or self.inference.mode != "slicewise"):
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a classification of slices")
+            if not slices and self.task != "segmentation":
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a segmentation")
+            if isinstance(step, RsnaLongCsv) and (unknown := [s for s in step.subtypes if s not in names]):
+                raise ValueError(f"measurements[{n}].subtypes: {unknown[0]!r} is not the name of a class")
+            of_lesions = isinstance(step, LesionLocation | LesionFeatures | LesionCounts)
+            if of_lesions and not any(c.lesion for c in self.classes):
+                raise ValueError(f"measurements[{n}]: {step.kind} needs a class with lesion: true")
+
+    @property
+    def network_channels(self) -> int:
+        """Channels after preprocessing (windows and RGB add some), before 2.5D neighbours."""
+        count = len(self.channels)
+        for step in self.preprocessing:
+            if isinstance(step, Window):
+                count *= len(step.windows)
+            elif isinstance(step, ToRGB):
+                count *= 3
+        return count

@@ -1,0 +1,1 @@
+"""A `Result` into a folder of files, all at once or not at all."""

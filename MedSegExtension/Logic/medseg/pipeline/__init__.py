@@ -1,0 +1,2 @@
+"""From volumes to a `Result`: `run` goes through the stages preprocess, infer, restore, postprocess; `explain`
+says it in words."""

@@ -1,0 +1,73 @@
+"""Running a network over a prepared volume: slice by slice, whole, or in sliding windows."""
+
+from __future__ import annotations
+
+from ...errors import DeviceError
+from ...model.manifest.schema import Manifest, Slicewise, WholeVolume
+from ...monitor import Monitor
+from ..preprocess.state import Prepared
+from .fallback import Runner
+from .score_maps import Keep, ScoreMaps, Scores, Store
+from .slicewise import run_slicewise, slice_batch
+from .sliding_window import importance, run_sliding_window, window_plan, window_starts
+from .tensors import Feeder, Network
+from .whole import run_whole
+
+__all__ = [
+    "Feeder",
+    "Network",
+    "ScoreMaps",
+    "Scores",
+    "importance",
+    "infer",
+    "slice_batch",
+    "window_plan",
+    "window_starts",
+]
+
+
+def infer(
+    manifest: Manifest,
+    prepared: Prepared,
+    session: Network,
+    monitor: Monitor,
+    *,
+    batch: int | None = None,
+    patch: tuple[int, int, int] | None = None,
+    keep: Keep = "probabilities",
+) -> ScoreMaps | Scores:
+    """Run the manifest's network over ``prepared.array`` (C, K, J, I) and return what it said, on ``prepared.grid``.
+
+    ``batch`` (slices or windows at once) and ``patch`` (i, j, k; sliding windows only): None is the manifest's.
+    ``keep="labels"`` keeps decisions only (argmax, or thresholded bits), a fraction of the memory.
+    Segmentation gives `ScoreMaps`, classification `Scores` with one row a slice (slice-wise) or one row.
+
+    Raises `ModelError` where shapes do not fit the manifest, `DeviceError` where memory does not suffice even on the
+    CPU, `Cancelled` between network calls. All fallbacks are told by ``monitor.warn``.
+    """
+    try:
+        return _infer(manifest, prepared, session, monitor, batch, patch, keep)
+    except MemoryError as error:
+        raise DeviceError(
+            f"The computer's memory did not suffice to hold the classes of {prepared.grid}; close other programs, "
+            "choose a region of interest, or run without probability maps."
+        ) from error
+
+
+def _infer(
+    manifest: Manifest,
+    prepared: Prepared,
+    session: Network,
+    monitor: Monitor,
+    batch: int | None,
+    patch: tuple[int, int, int] | None,
+    keep: Keep,
+) -> ScoreMaps | Scores:
+    plan = manifest.inference
+    store = Store(manifest, prepared.grid, keep, monitor)
+    if isinstance(plan, WholeVolume):
+        return run_whole(plan, prepared, Runner(manifest, session, monitor, 1), store)
+    runner = Runner(manifest, session, monitor, batch or plan.batch)
+    if isinstance(plan, Slicewise):
+        return run_slicewise(plan, prepared, runner, store)
+    return run_sliding_window(plan, patch, prepared, runner, store)

@@ -1,0 +1,109 @@
+"""Running batches when the device's memory does not suffice: a smaller batch, then (sliding windows only) a smaller
+tile, then the CPU. Each step is told, and there are only finitely many: the batch and the tile only ever shrink, and
+the CPU is gone to once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from ...engine.session import OutOfMemory
+from ...errors import DeviceError, ModelError
+from ...model.manifest.schema import Manifest
+from ...monitor import Monitor
+from .tensors import Array, Feeder, FloatArray, Network, from_tensor
+
+T = TypeVar("T")
+
+# A tile this small sees too little around each voxel to be worth running.
+_SMALLEST_TILE = 16
+_TILE_STEPS = 3
+
+
+class Runner:
+    """Runs batches of one model on one session. ``batch``: how many items at once, now."""
+
+    def __init__(self, manifest: Manifest, session: Network, monitor: Monitor, batch: int) -> None:
+        self.manifest = manifest
+        self.session = session
+        self.monitor = monitor
+        self.feeder = Feeder(manifest, session.input_shapes)
+        static = self.feeder.static_batch
+        self.batch = max(1, batch) if static is None else static
+        self.calls = 0
+        self._moved = False
+
+    def batches(
+        self, items: Sequence[T], gather: Callable[[Sequence[T]], FloatArray], *, scores: bool = False
+    ) -> Iterator[tuple[Sequence[T], Array]]:
+        """Run ``items`` in batches; yields the items of each batch and the output (N, C, *spatial).
+
+        ``gather`` makes the batch (N, O, C, *spatial) of some items. ``scores``: the output is (N, C). The batch size
+        is halved where memory does not suffice; `OutOfMemory` is raised where one item is too much.
+        """
+        done = 0
+        while done < len(items):
+            self.monitor.checkpoint()
+            chosen = items[done : done + self.batch]
+            try:
+                batch = gather(chosen)
+                output = self.call(batch, scores=scores)
+            except OutOfMemory:
+                if not self._halve(len(chosen)):
+                    raise
+                continue
+            done += len(chosen)
+            yield chosen, output
+
+    def call(self, batch: FloatArray, *, scores: bool = False) -> Array:
+        """One network call; the output that the manifest names as (N, C, *spatial)."""
+        outputs = self.session.run(self.feeder(batch))
+        self.calls += 1
+        name = self.manifest.output.tensor
+        if name not in outputs:
+            raise ModelError(
+                f"The network has no output {name!r}, only {', '.join(sorted(outputs))}; correct output.tensor."
+            )
+        return from_tensor(outputs[name], self.manifest.output, batch.shape[0], None if scores else batch.shape[3:])
+
+    def _halve(self, used: int) -> bool:
+        if used <= 1 or self.feeder.static_batch is not None:
+            return False
+        self.batch = used // 2
+        self.monitor.warn(
+            f"The memory of {self.session.provider} did not suffice for a batch of {used}; going on with {self.batch}."
+        )
+        return True
+
+    def to_cpu(self, what: str) -> None:
+        """Go on, on the CPU, telling so; `DeviceError` where that is where memory ran out."""
+        if self._moved or self.session.provider == "CPUExecutionProvider":
+            raise DeviceError(
+                f"The computer's memory did not suffice for {what}, even one at a time. Close other programs, choose a "
+                "region of interest, or use a model with smaller inputs."
+            )
+        self.monitor.warn(
+            f"The memory of {self.session.provider} did not suffice for {what}; going on with the CPU, which is slower."
+        )
+        self.session.to_cpu()
+        self._moved = True
+
+    def tile_sizes(self, patch: tuple[int, int, int]) -> Iterator[tuple[int, int, int]]:
+        """``patch`` and, where the network takes any size, up to three smaller ones (any axis order)."""
+        yield patch
+        if not self.feeder.free_space:
+            return
+        for _ in range(_TILE_STEPS):
+            smaller = tuple(_half(n) for n in patch)
+            if smaller == patch:
+                return
+            patch = (smaller[0], smaller[1], smaller[2])
+            yield patch
+
+
+def _half(n: int) -> int:
+    """About half of ``n``, divisible by the same power of two (at most 32): networks halve their input so often."""
+    step = min(32, n & -n)
+    half = -(-n // (2 * step)) * step
+    return half if _SMALLEST_TILE <= half < n else n

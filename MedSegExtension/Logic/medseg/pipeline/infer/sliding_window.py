@@ -1,0 +1,221 @@
+"""3D networks in overlapping windows, blended, with only a band of the volume in float32.
+
+Windows go along K slowest. Once the last window that reaches a slab of slices is done, the slab is normalised by the
+sum of its weights, turned into labels and 16-bit probabilities, and its float32 memory is used for the next. What is
+blended is the network's own output (logits where the activation is outside the graph), as in nnU-Net v2 and MONAI.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from ...engine.session import OutOfMemory
+from ...errors import ModelError
+from ...model.manifest.schema import SlidingWindow
+from ...monitor import Monitor
+from ..preprocess.state import Prepared
+from .fallback import Runner
+from .score_maps import Region, ScoreMaps, Store
+from .tensors import FloatArray
+from .whole import Margins, centred_margins, pad_volume
+
+Start = tuple[int, int, int]
+
+
+def window_starts(size: int, patch: int, overlap: float) -> list[int]:
+    """First voxel of each window along one axis; the last window is flush with the border.
+
+    The step is ``patch * (1 - overlap)`` rounded down, at least 1.
+    """
+    if size <= patch:
+        return [0]
+    step = max(1, math.floor(patch * (1 - overlap) + 1e-9))
+    starts = list(range(0, size - patch, step))
+    return [*starts, size - patch]
+
+
+def window_plan(shape: tuple[int, ...], patch: tuple[int, ...], overlap: float) -> list[Start]:
+    """Starts (k, j, i) of all windows of ``patch`` (k, j, i) on a padded volume of ``shape``, k slowest."""
+    axes = [window_starts(s, p, overlap) for s, p in zip(shape, patch, strict=True)]
+    return [(k, j, i) for k, j, i in product(*axes)]
+
+
+def importance(patch: tuple[int, ...], blending: str) -> FloatArray:
+    """Weight of each voxel of a window, (k, j, i), greatest 1.
+
+    ``gaussian``: centred, sigma an eighth of the patch along each axis (nnU-Net: Isensee et al., Nature Methods 18,
+    203-211, 2021). ``constant``: 1 everywhere.
+    """
+    weights = np.ones(patch, np.float32)
+    if blending == "gaussian":
+        for axis, n in enumerate(patch):
+            x = (np.arange(n) - (n - 1) / 2) / (n / 8)
+            shape = [1, 1, 1]
+            shape[axis] = n
+            weights *= np.exp(-0.5 * x**2).astype(np.float32).reshape(shape)
+    return np.asarray(weights / weights.max(), dtype=np.float32)
+
+
+class Band:
+    """Weighted sums of ``patch[0]`` slices of a volume, moved along K as slices are finished."""
+
+    def __init__(self, channels: int, shape: Sequence[int], weights: FloatArray, *, choose: bool) -> None:
+        self.first = 0
+        self.weights = weights
+        # Ready labels cannot be averaged: each voxel takes the label of the window in which it weighs most.
+        self.choose = choose
+        depth = weights.shape[0]
+        self.sums = np.zeros((channels, depth, *shape[1:]), np.float32)
+        self.total = np.zeros((depth, *shape[1:]), np.float32)
+
+    def add(self, start: Start, values: FloatArray) -> None:
+        """Add one window's output (C, k, j, i) at ``start`` of the padded volume."""
+        local = (start[0] - self.first, start[1], start[2])
+        place = tuple(slice(s, s + n) for s, n in zip(local, values.shape[1:], strict=True))
+        total = self.total[place]
+        if self.choose:
+            better = self.weights > total
+            total[better] = self.weights[better]
+            self.sums[(slice(None), *place)][:, better] = values[:, better]
+            return
+        total += self.weights
+        for channel, sums in enumerate(self.sums):
+            sums[place] += values[channel] * self.weights
+
+    def finish(self, until: int) -> Iterator[tuple[int, FloatArray, Any]]:
+        """(first slice, mean (C, k, j, i), covered (k, j, i)) of all slices before ``until``; then they are dropped."""
+        n = min(until - self.first, self.total.shape[0])
+        if n <= 0:
+            return
+        covered = self.total[:n] > 0
+        if not self.choose:
+            np.divide(self.sums[:, :n], self.total[:n], out=self.sums[:, :n], where=covered)
+        yield self.first, self.sums[:, :n], covered
+        for array in (self.total, *self.sums):
+            array[:-n] = array[n:].copy()
+            array[-n:] = 0
+        self.first += n
+
+
+class _Pass:
+    """One pass over all windows with one patch size."""
+
+    def __init__(
+        self, plan: SlidingWindow, patch: tuple[int, int, int], prepared: Prepared, runner: Runner, store: Store
+    ) -> None:
+        self.plan, self.patch, self.runner, self.store = plan, patch, runner, store
+        self.shape = prepared.grid.shape
+        self.margins: Margins = centred_margins(self.shape, patch)
+        self.padded = pad_volume(prepared.array, self.margins, plan.pad_value)
+        self.starts = window_plan(self.padded.shape[1:], patch, plan.overlap)
+        self.band: Band | None = None
+        self.stored = 0
+
+    def window(self, start: Start) -> FloatArray:
+        k, j, i = (slice(s, s + n) for s, n in zip(start, self.patch, strict=True))
+        return self.padded[:, k, j, i]
+
+    def windows(self, starts: Sequence[Start]) -> FloatArray:
+        return np.stack([self.window(s) for s in starts])[:, np.newaxis]
+
+    def run(self, monitor: Monitor) -> ScoreMaps:
+        limit = self.plan.skip_background_at_most
+        wanted = [s for s in self.starts if limit is None or float(self.window(s).max()) > limit]
+        done = 0
+        for starts, raw in self.runner.batches(wanted, self.windows):
+            values = self.store.read(raw)
+            for start, one in zip(starts, values, strict=True):
+                band = self._band(values.shape[1])
+                self._flush(band, start[0])
+                band.add(start, one)
+            done += len(starts)
+            monitor.progress(done, len(wanted), f"window {done} of {len(wanted)}")
+        if self.band is not None:
+            self._flush(self.band, self.padded.shape[1])
+        details: dict[str, Any] = {
+            "patch": list(reversed(self.patch)),
+            "batch": self.runner.batch,
+            "windows": len(wanted),
+            "windows_skipped_as_background": len(self.starts) - len(wanted),
+            "calls": self.runner.calls,
+        }
+        if self.band is None:
+            channels = self.store.maps(self.store.least_channels()).channels
+            self.store.background((slice(None), slice(None), slice(None)), channels)
+        return self.store.finish(details)
+
+    def _band(self, channels: int) -> Band:
+        if self.band is None:
+            weights = importance(self.patch, self.plan.blending)
+            choose = self.store.output.activation == "labels"
+            self.band = Band(channels, self.padded.shape[1:], weights, choose=choose)
+        return self.band
+
+    def _flush(self, band: Band, until: int) -> None:
+        """Store all slices before ``until``; no window that is still to come reaches them."""
+        while band.first < min(until, self.padded.shape[1]):
+            for first, mean, covered in band.finish(until):
+                self._put(first, mean, covered)
+
+    def _put(self, first: int, mean: FloatArray, covered: Any) -> None:
+        """The part of a finished slab that lies in the unpadded volume."""
+        if not covered.all():
+            self._empty(mean, covered)
+        (before, _), *others = self.margins
+        low, high = max(first, before), min(first + mean.shape[1], before + self.shape[0])
+        if low >= high:
+            return
+        inner = [slice(b, b + n) for (b, _), n in zip(others, self.shape[1:], strict=True)]
+        region: Region = (slice(low - before, high - before), slice(None), slice(None))
+        self.store.put(region, mean[:, low - first : high - first, inner[0], inner[1]])
+
+    def _empty(self, mean: FloatArray, covered: Any) -> None:
+        """Where no window ran there is background: as the network would say it with certainty."""
+        output = self.store.output
+        none, sure = (-1e4, 0.0) if output.logits else (0.0, 1.0)
+        mean[:, ~covered] = none if output.activation != "labels" else 0.0
+        if output.activation == "softmax":
+            mean[0][~covered] = sure
+
+
+def run_sliding_window(
+    plan: SlidingWindow, patch: tuple[int, int, int] | None, prepared: Prepared, runner: Runner, store: Store
+) -> ScoreMaps:
+    """Run all windows. ``patch`` (i, j, k) in place of the manifest's, where the network takes any size.
+
+    Voxels that only windows of pure background cover (``skip_background_at_most``) are background; such windows add
+    nothing to what other windows say. Memory that does not suffice leads to smaller batches, smaller windows, the CPU.
+    """
+    monitor = runner.monitor
+    if runner.manifest.task == "classification":
+        raise ModelError("A classification cannot run in sliding windows; the manifest's inference.mode must be whole.")
+    chosen = plan.patch
+    if patch is not None and patch != plan.patch:
+        if runner.feeder.free_space:
+            chosen = patch
+        else:
+            monitor.warn(f"The network's window size is fixed; the windows stay {_text(plan.patch)} voxels.")
+    first = (chosen[2], chosen[1], chosen[0])
+    while True:
+        sizes = list(runner.tile_sizes(first))
+        for n, size in enumerate(sizes):
+            try:
+                return _Pass(plan, size, prepared, runner, store).run(monitor)
+            except OutOfMemory:
+                store.restart()
+                if n + 1 < len(sizes):
+                    monitor.warn(
+                        f"The memory of {runner.session.provider} did not suffice for one window of "
+                        f"{_text(size[::-1])} voxels; going on with {_text(sizes[n + 1][::-1])}, which may change the "
+                        "result a little near the windows' borders."
+                    )
+        runner.to_cpu(f"one window of {_text(sizes[-1][::-1])} voxels")
+
+
+def _text(sizes: Sequence[int]) -> str:
+    return "x".join(str(n) for n in sizes)

@@ -1,0 +1,54 @@
+"""What preprocessing carries from step to step, and what the network gets in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...geometry.grid import Grid
+
+
+@dataclass
+class Prepared:
+    """The network's input.
+
+    ``array``: (C, K, J, I), float32 once preparation is done. ``grid``: where its voxels are. ``plane``: in which
+    slices count. ``slice_grids``: set once a per-slice step (the head fit) gave each slice a grid of its own; then
+    ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken (slice
+    n of one is slice n of the other). ``trace``: one sentence a step, for `explain` and the provenance.
+    """
+
+    array: npt.NDArray[Any]
+    grid: Grid
+    plane: str
+    slice_grids: tuple[Grid, ...] | None = None
+    stack_grid: Grid | None = None
+    tags: dict[str, Any] = field(default_factory=dict)
+    trace: list[str] = field(default_factory=list)
+
+    @property
+    def slice_axis(self) -> int:
+        """numpy axis (1, 2 or 3) of `array` that is normal to the slices."""
+        return 3 - self.grid.axis_of(self.plane)
+
+    @property
+    def slice_count(self) -> int:
+        """Number of slices in `plane`."""
+        return int(self.array.shape[self.slice_axis])
+
+    def slice_grid(self, position: int) -> Grid:
+        """The one-voxel-thick grid of slice ``position``."""
+        if self.slice_grids is not None:
+            return self.slice_grids[position]
+        return self.grid.slice(self.grid.axis_of(self.plane), position)
+
+    def note(self, sentence: str) -> None:
+        """Add a sentence to the trace."""
+        self.trace.append(sentence)
+
+    def value_range(self) -> str:
+        """Least and greatest value, for the trace."""
+        return f"{float(np.min(self.array)):.4g} to {float(np.max(self.array)):.4g}"

@@ -1,0 +1,1 @@
+"""The child process that runs models for Slicer, and how requests and arrays travel to it."""

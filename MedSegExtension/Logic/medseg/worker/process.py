@@ -1,0 +1,274 @@
+"""The child process that runs models for Slicer, so that nothing it does can freeze Slicer or take it down.
+
+``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
+
+Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "propose" | "import" |
+"install" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
+request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
+(``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
+(`medseg.worker.transfer`).
+
+It stays warm: the last sessions stay open, so a second run starts at once. It ends when standard input does, which the
+operating system sees to even where Slicer was killed; then it removes the folder of the run that was under way, and the
+folder of an ``expect`` message, into which Slicer was still writing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from ..errors import MedSegError
+from ..monitor import Event, Monitor
+from .models import import_file, install, propose_file, published
+
+if TYPE_CHECKING:
+    from ..engine.session_cache import SessionCache
+
+log = logging.getLogger("medseg.worker")
+
+NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxruntime")
+_ALIVE_SECONDS = 1.0
+_PROGRESS_SECONDS = 0.05
+_NICE = 5
+_FAREWELL_SECONDS = 5.0
+
+
+class Channel:
+    """Writes messages; any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, type: str, **content: Any) -> None:
+        """One message as a line of JSON."""
+        line = json.dumps({"type": type, **content}, default=_plain).encode() + b"\n"
+        with self._lock:
+            self._stream.write(line)
+            self._stream.flush()
+
+
+class Worker:
+    """Takes requests from a queue and answers them on a channel, one at a time."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.requests: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._sessions: SessionCache | None = None
+        self._lock = threading.Lock()
+        self._monitor: Monitor | None = None
+        self._running: int | None = None
+        self._folder: Path | None = None
+        self._expected: Path | None = None
+        self._cancelled: set[int] = set()
+        self._commands: dict[str, Callable[[dict[str, Any], Monitor], dict[str, Any]]] = {
+            "run": self._run,
+            "devices": self._devices,
+            "versions": self._versions,
+            "check": self._check,
+            "add": self._add,
+            "published": published,
+            "propose": propose_file,
+            "import": import_file,
+            "install": install,
+        }
+
+    @property
+    def sessions(self) -> SessionCache:
+        """The open sessions; made at the first run, since it needs packages that may be missing."""
+        if self._sessions is None:
+            from ..engine.session_cache import SessionCache
+
+            self._sessions = SessionCache()
+        return self._sessions
+
+    def serve(self) -> None:
+        """Answer requests until ``quit``."""
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        self.channel.send("ready", pid=os.getpid(), missing=missing)
+        if not missing:
+            # What the first run would otherwise wait for.
+            pass
+        while (request := self.requests.get()).get("command") != "quit":
+            self._answer(request)
+
+    def read(self, stream: BinaryIO) -> None:
+        """Put the lines of ``stream`` into the queue (``cancel`` acts at once); the process ends with the stream."""
+        for line in stream:
+            try:
+                request = json.loads(line)
+            except ValueError:
+                self.channel.send("error", id=None, kind="ValueError", message="The worker got a broken message.")
+                continue
+            if request.get("command") == "cancel":
+                self._cancel(request.get("run"))
+            elif request.get("command") == "expect":
+                self._expected = Path(request["folder"])
+            else:
+                self.requests.put(request)
+        for folder in (self._folder, self._expected):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+        if self._folder is None:
+            self._stop_query()
+        os._exit(0)
+
+    def _stop_query(self) -> None:
+        """Let an import or a download end its children and remove its files, for a short time."""
+        self._cancel(None)
+        end = time.monotonic() + _FAREWELL_SECONDS
+        while self._monitor is not None and time.monotonic() < end:
+            time.sleep(0.02)
+
+    def beat(self) -> None:
+        """Send ``alive`` for ever."""
+        while True:
+            time.sleep(_ALIVE_SECONDS)
+            self.channel.send("alive")
+
+    def _cancel(self, run: int | None) -> None:
+        with self._lock:
+            if run is not None and run != self._running:
+                self._cancelled.add(run)
+            elif self._monitor is not None:
+                self._monitor.cancel()
+
+    def _answer(self, request: dict[str, Any]) -> None:
+        number = request.get("id")
+        monitor = Monitor(self._listener(number))
+        with self._lock:
+            self._monitor, self._running = monitor, number
+            self._folder = Path(request["folder"]) if "folder" in request else None
+            if number in self._cancelled:
+                self._cancelled.discard(number)
+                monitor.cancel()
+        try:
+            command = self._commands.get(str(request.get("command")))
+            if command is None:
+                raise MedSegError(f"The worker knows no command {request.get('command')!r}.")
+            kind = "result" if request["command"] == "run" else "answer"
+            content = command(request, monitor)
+            self.channel.send(kind, id=number, **{kind: content})
+        except MedSegError as error:
+            self.channel.send("error", id=number, kind=type(error).__name__, message=str(error))
+        except MemoryError:
+            self.sessions.clear()
+            sentence = "The computer's memory did not suffice; close other programs or choose a smaller region."
+            self.channel.send("error", id=number, kind="DeviceError", message=sentence)
+        except Exception as error:
+            log.exception("request failed")
+            self.sessions.clear()
+            sentence = f"MedSeg failed unexpectedly ({type(error).__name__}: {error}). The log has the details."
+            self.channel.send("error", id=number, kind="Fault", message=sentence)
+        finally:
+            with self._lock:
+                self._monitor, self._running, self._folder = None, None, None
+
+    def _listener(self, number: Any) -> Callable[[Event], None]:
+        last = 0.0
+
+        def listen(event: Event) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if event.kind == "warning":
+                self.channel.send("warning", id=number, text=event.text)
+            elif event.kind == "stage" or now - last >= _PROGRESS_SECONDS:
+                last = now
+                self.channel.send(
+                    "progress", id=number, stage=event.stage, text=event.text, fraction=event.fraction,
+                    seconds_left=event.seconds_left,
+                )  # fmt: skip
+
+        return listen
+
+    def _run(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+        from ..model.package import load_model
+        from ..pipeline.run import RunOptions, run
+        from .transfer import grid_from, result_message, volume_from
+
+        folder = Path(request["folder"])
+        options = dict(request.get("options") or {})
+        if options.get("region"):
+            options["region"] = grid_from(options["region"])
+        for name in ("patch", "windows"):
+            if options.get(name):
+                options[name] = tuple(tuple(v) if isinstance(v, list) else v for v in options[name])
+        volumes = [volume_from(message, folder) for message in request["inputs"]]
+        result = run(
+            load_model(request["model"]),
+            volumes,
+            RunOptions(**options),
+            monitor=monitor,
+            open_session=self.sessions.open,
+        )
+        with monitor.stage("write"):
+            return result_message(result, folder)
+
+    def _devices(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+        from dataclasses import asdict
+
+        from ..engine.devices import available_devices
+
+        return {"devices": [asdict(device) for device in available_devices()]}
+
+    def _versions(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+        from ..engine.devices import support_report
+
+        return {"report": support_report()}
+
+    def _check(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+        from ..model.package import load_model
+
+        model = load_model(request["model"])
+        return {"id": model.manifest.id, "title": model.manifest.title, "warnings": list(model.warnings)}
+
+    def _add(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
+        from ..model.installing import add_model
+
+        return {"id": add_model(request["model"]).id}
+
+
+def _plain(value: Any) -> Any:
+    """numpy numbers and paths as JSON values."""
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def step_back() -> None:
+    """Let the computer prefer other programs, Slicer first: a run on all cores must not make its window stutter."""
+    if sys.platform == "win32":
+        import ctypes
+
+        below_normal = 0x4000
+        kernel = ctypes.windll.kernel32
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), below_normal)
+    else:
+        os.nice(_NICE)
+
+
+def main() -> None:
+    """Serve on standard input and output; what libraries print goes to standard error."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    messages = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    step_back()
+    worker = Worker(Channel(messages))
+    for target in (lambda: worker.read(sys.stdin.buffer), worker.beat):
+        threading.Thread(target=target, daemon=True).start()
+    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+        worker.serve()
+    os._exit(0)

@@ -1,0 +1,1 @@
+"""Packages to install, models to get."""

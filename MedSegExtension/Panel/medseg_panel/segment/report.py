@@ -1,0 +1,56 @@
+"""The support report: what a maintainer needs to know, and nothing that says who the patient is."""
+
+from __future__ import annotations
+
+import platform
+import re
+from typing import Any
+
+import numpy
+import slicer
+import vtk
+
+from medseg import __version__
+from medseg.model.card import ModelCard
+
+
+def slicer_versions() -> dict[str, str]:
+    """Versions in Slicer's own process."""
+    return {
+        "MedSeg": __version__,
+        "Slicer": f"{slicer.app.applicationVersion} (revision {slicer.app.revision})",
+        "Python": platform.python_version(),
+        "system": platform.platform(),
+        "numpy": numpy.__version__,
+        "VTK": vtk.vtkVersion.GetVTKVersion(),
+    }
+
+
+def support_report(
+    card: ModelCard | None, devices: list[dict[str, Any]], worker: dict[str, Any] | None, log: str, names: list[str]
+) -> str:
+    """The report as text. ``names``: names of nodes, which may hold a patient's name and are replaced in the log."""
+    lines = ["MedSeg support report (no patient data)", ""]
+    lines += [f"{name}: {value}" for name, value in slicer_versions().items()]
+    if card is not None:
+        lines += ["", f"model: {card.id} {card.version}", f"expects: {card.expects}", f"size: {card.size} bytes"]
+    lines += ["", "devices:"]
+    lines += [
+        f"  {d['id']}: {d['name']}, {'works' if d['works'] else 'does not work: ' + d['reason']}" for d in devices
+    ] or ["  not tried yet"]
+    if worker:
+        lines += ["", "worker:", *(f"  {name}: {value}" for name, value in worker.items())]
+    lines += ["", "log:", anonymous(log, names)]
+    return without_home("\n".join(lines)) + "\n"
+
+
+def anonymous(text: str, names: list[str]) -> str:
+    """``text`` with every node name replaced by a number; longer names first, so that no rest is left."""
+    for number, name in enumerate(sorted({n for n in names if n}, key=len, reverse=True), start=1):
+        text = text.replace(name, f"<node {number}>")
+    return text
+
+
+def without_home(text: str) -> str:
+    """``text`` without the user's name in paths."""
+    return re.sub(r"((?:/home/|/Users/|[A-Za-z]:\\Users\\))[^/\\\s]+", r"\1<user>", text)

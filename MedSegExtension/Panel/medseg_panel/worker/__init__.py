@@ -1,0 +1,1 @@
+"""The worker's other end: its process and the requests to it."""

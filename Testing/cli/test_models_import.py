@@ -1,0 +1,54 @@
+"""``medseg models import`` from the command line: what it says, asks and leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+from medseg.cli import app
+from medseg.model.package import load_model
+from support.packages import network
+from support.tfjs_samples import meshnet
+
+
+def command(*words: object) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["models", "import", *map(str, words)])
+    return result.exit_code, result.output
+
+
+def test_a_published_model_is_imported(tmp_path: Path) -> None:
+    file, _, _ = meshnet(tmp_path / "m")
+    code, text = command(file, "--recipe", "meshnet-gwm-light", "-o", tmp_path / "package")
+    assert code == 0 and "127 parameters" in text and "not compared" in text and "models add" in text
+    assert load_model(tmp_path / "package").manifest.id == "meshnet-gwm-light"
+    assert command(file, "--recipe", "meshnet-gwm-light", "-o", tmp_path / "package")[0] == 2
+    assert command(file, "--recipe", "nothing", "-o", tmp_path / "other")[0] == 2
+    assert command(tmp_path / "missing.onnx", "-o", tmp_path / "other")[0] == 2
+    assert not (tmp_path / "other").exists()
+
+
+def test_an_unknown_model_asks_and_takes_answers(tmp_path: Path) -> None:
+    """Without a terminal nothing is guessed silently: the questions are listed, or answered, or taken with --yes."""
+    file = tmp_path / "mine.onnx"
+    onnx.save(network(classes=3), str(file))
+    code, text = command(file, "-o", tmp_path / "package")
+    assert code == 2 and "guessed: " in text and "orientation" in text and "--yes" in text
+    assert not (tmp_path / "package").exists()
+    code, text = command(
+        file, "-o", tmp_path / "package", "--yes", "--json", "--answer", "classes=liver, spleen", "--id", "mine-2"
+    )
+    document = json.loads(text[text.index("{") :])
+    assert code == 0 and document["id"] == "mine-2" and document["guesses"]
+    assert [c.name for c in load_model(tmp_path / "package").manifest.classes] == ["liver", "spleen"]
+
+
+@pytest.mark.parametrize("words", [("--answer", "classes"), ("--answer", "colour=red"), ("--answer", "spacing=x")])
+def test_answers_that_mean_nothing_are_refused(tmp_path: Path, words: tuple[str, ...]) -> None:
+    file = tmp_path / "mine.onnx"
+    onnx.save(network(classes=3), str(file))
+    assert command(file, "-o", tmp_path / "package", "--yes", *words)[0] == 2
+    assert not (tmp_path / "package").exists()

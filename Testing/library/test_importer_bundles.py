@@ -1,0 +1,202 @@
+"""nnU-Net v2 results and MONAI bundles: their descriptions become manifests with the axes the right way round.
+
+Both keep spacing and patch in another axis order than a manifest does; a slip there costs the user every result.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from medseg import Volume, load_model, run
+from medseg.errors import InputError, ModelError
+from medseg.geometry.grid import Grid
+from medseg.library.importer import ImportOptions, import_model
+from medseg.monitor import Monitor
+from medseg.pipeline.preprocess import prepare
+from support.packages import network
+
+CT = {"mean": 100.0, "std": 50.0, "percentile_00_5": -50.0, "percentile_99_5": 250.0}
+
+
+def nnunet(
+    folder: Path, *, plans: Any = None, plan: Any = None, dataset: Any = None, dims: int = 3, classes: int = 3
+) -> Path:
+    folder = folder / "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    (folder / "fold_0").mkdir(parents=True)
+    own: dict[str, Any] = {
+        "patch_size": [32, 48, 64], "spacing": [2.0, 1.5, 1.0], "normalization_schemes": ["CTNormalization"],
+        "use_mask_for_norm": [False], **(plan or {}),
+    }  # fmt: skip
+    everything = {
+        "dataset_name": "Dataset003_Liver", "image_reader_writer": "SimpleITKIO", "transpose_forward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": CT},
+        "configurations": {"3d_fullres": own, "3d_lowres": {"inherits_from": "3d_fullres", "spacing": [4.0, 3.0, 2.0]}},
+        **(plans or {}),
+    }  # fmt: skip
+    labels = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "liver": 1, "tumour": 2}, "numTraining": 9}
+    (folder / "plans.json").write_text(json.dumps(everything))
+    (folder / "dataset.json").write_text(json.dumps({**labels, **(dataset or {})}))
+    onnx.save(network(classes=classes) if dims == 3 else flat(classes), str(folder / "fold_0" / "model.onnx"))
+    return folder
+
+
+def flat(classes: int) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])], "flat",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1, "h", "w_"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", classes, "h", "w_"])],
+        [numpy_helper.from_array(np.ones((classes, 1, 1, 1), np.float32), "w")],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def manifest_of(folder: Path, target: Path, **choices: str) -> Any:
+    package = import_model(folder, None, target / "package", options=ImportOptions(choices=choices))
+    return load_model(package).manifest
+
+
+def test_an_nnunet_result_becomes_a_manifest(tmp_path: Path) -> None:
+    manifest = manifest_of(nnunet(tmp_path), tmp_path)
+    clip, affine, resample = manifest.preprocessing
+    assert (clip.minimum, clip.maximum) == (-50, 250)
+    assert 150 * affine.scale + affine.offset == pytest.approx((150 - 100) / 50)
+    assert resample.spacing == (1.0, 1.5, 2.0) and resample.interpolation == "bspline"
+    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.blending == "gaussian"
+    assert [(c.value, c.name) for c in manifest.classes] == [(1, "liver"), (2, "tumour")]
+    assert manifest.output.activation == "softmax" and manifest.output.logits
+    assert manifest.channels[0].modality == ["CT"]
+
+
+def test_the_transpose_of_nnunet_reaches_the_network(tmp_path: Path) -> None:
+    """transpose_forward [2, 0, 1]: the network's first axis is the image's x."""
+    folder = nnunet(tmp_path, plans={"transpose_forward": [2, 0, 1]}, plan={"spacing": [1.0, 1.0, 1.0]})
+    manifest = manifest_of(folder, tmp_path)
+    values = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    volume = Volume(values, Grid((6, 5, 4), (1, 1, 1), (0, 0, 0), np.eye(3)), "CT", "v")
+    prepared = prepare(manifest, [volume]).array[0]
+    wanted = (np.clip(values, -50, 250) - 100) / 50
+    assert np.allclose(prepared, wanted.transpose(2, 0, 1), atol=1e-4)
+
+
+def test_other_configurations_regions_and_normalisations(tmp_path: Path) -> None:
+    low = manifest_of(nnunet(tmp_path / "a"), tmp_path / "a", configuration="3d_lowres")
+    assert low.preprocessing[-1].spacing == (2.0, 3.0, 4.0) and low.id.endswith("3d_lowres")
+    labels = {"background": 0, "whole": [1, 2], "core": [2]}
+    regions = manifest_of(
+        nnunet(tmp_path / "b", dataset={"labels": labels, "channel_names": {"0": "T2"}}, classes=2,
+               plan={"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True]}), tmp_path / "b",
+    )  # fmt: skip
+    assert regions.output.activation == "sigmoid" and [c.name for c in regions.classes] == ["whole", "core"]
+    crop, score, _ = regions.preprocessing
+    assert crop.step == "crop_to_foreground" and score.above == 0 and not score.apply_outside
+    flat2d = manifest_of(
+        nnunet(tmp_path / "c", plan={"patch_size": [48, 64], "spacing": [1.5, 1.0]}, dims=2), tmp_path / "c"
+    )
+    assert flat2d.inference.mode == "slicewise" and flat2d.preprocessing[-1].size == (64, 48, None)
+    assert flat2d.preprocessing[-2].spacing == (1.0, 1.5, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"plan": {"normalization_schemes": ["Own"]}}, "'Own' is not known"),
+        ({"plan": {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"]}}, "different ways"),
+        ({"plan": {"previous_stage": "3d_lowres"}}, "cascade"),
+        ({"dataset": {"labels": {"background": 0, "a": 2}}}, "without gaps"),
+    ],
+)
+def test_what_a_manifest_cannot_say_is_refused(tmp_path: Path, changes: Any, match: str) -> None:
+    with pytest.raises(ModelError, match=match):
+        manifest_of(nnunet(tmp_path, **changes), tmp_path)
+    assert not (tmp_path / "package").exists()
+
+
+def test_a_folder_without_onnx_says_to_export(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path)
+    (folder / "fold_0" / "model.onnx").unlink()
+    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"\x80")
+    with pytest.raises(InputError, match="export the network to ONNX"):
+        manifest_of(folder, tmp_path)
+
+
+def monai(folder: Path, transforms: list[dict[str, Any]], **plan: Any) -> Path:
+    (folder / "configs").mkdir(parents=True)
+    metadata = {
+        "name": "Spleen CT", "version": "0.5.3", "description": "Spleen.", "intended_use": "Research.",
+        "references": ["Some paper"], "eval_metrics": {"mean_dice": 0.961},
+        "network_data_format": {
+            "inputs": {"image": {"modality": "CT", "num_channels": 1, "spatial_shape": [32, 48, 64],
+                                 "is_patch_data": True, "channel_def": {"0": "image"}}},
+            "outputs": {"pred": {"num_channels": 2, "channel_def": {"0": "background", "1": "spleen"}}},
+        },
+    }  # fmt: skip
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    inference = {
+        "patch": [32, 48, 64],
+        "preprocessing": {"_target_": "Compose", "transforms": transforms},
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": "@patch", "overlap": 0.6, "mode": "gaussian"},
+        "postprocessing": {"transforms": [{"_target_": "Activationsd", "softmax": True}]},
+        **plan,
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(inference))
+    onnx.save(network(), str(folder / "model.onnx"))
+    return folder
+
+
+TRANSFORMS = [
+    {"_target_": "LoadImaged", "keys": "image"},
+    {"_target_": "EnsureChannelFirstd", "keys": "image"},
+    {"_target_": "Orientationd", "axcodes": "RAS"},
+    {"_target_": "Spacingd", "pixdim": [1.5, 1.5, 2.0], "mode": "bilinear"},
+    {"_target_": "ScaleIntensityRanged", "a_min": -57, "a_max": 164, "b_min": 0.0, "b_max": 1.0, "clip": True},
+    {"_target_": "EnsureTyped", "keys": "image"},
+]
+
+
+def test_a_monai_bundle_becomes_a_manifest(tmp_path: Path) -> None:
+    manifest = manifest_of(monai(tmp_path / "bundle", TRANSFORMS), tmp_path)
+    orient, resample, clip, affine = manifest.preprocessing
+    assert orient.code == "SAR" and resample.spacing == (2.0, 1.5, 1.5), "MONAI's x, y, z are the array's k, j, i"
+    assert (clip.minimum, clip.maximum) == (-57, 164)
+    assert 164 * affine.scale + affine.offset == pytest.approx(
+        1
+    ) and -57 * affine.scale + affine.offset == pytest.approx(0)
+    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.overlap == 0.6
+    assert [c.name for c in manifest.classes] == ["spleen"] and manifest.output.activation == "softmax"
+    assert manifest.card.figures["mean_dice"] == "0.961" and manifest.card.citation == "Some paper"
+
+
+def test_a_monai_network_sees_x_y_z(tmp_path: Path) -> None:
+    """The same array that MONAI makes: RAS, axes x, y, z."""
+    manifest = manifest_of(monai(tmp_path / "bundle", TRANSFORMS[:3]), tmp_path)
+    values = np.random.default_rng(0).random((4, 5, 6)).astype(np.float32)
+    volume = Volume(values, Grid((6, 5, 4), (1, 1, 1), (0, 0, 0), np.eye(3)), "CT", "v")  # i, j, k grow to L, P, S
+    assert np.array_equal(prepare(manifest, [volume]).array[0], values.transpose(2, 1, 0)[::-1, ::-1])
+
+
+def test_code_in_a_bundle_is_not_run_but_told(tmp_path: Path) -> None:
+    evil = tmp_path / "ran"
+    transforms = [
+        {"_target_": "ScaleIntensityRanged", "a_min": f"$open('{evil}', 'w')", "a_max": 1},
+        {"_target_": "scripts.Own", "x": 1},
+    ]
+    monitor = Monitor()
+    import_model(monai(tmp_path / "bundle", transforms), None, tmp_path / "package", monitor=monitor)
+    assert not evil.exists()
+    assert sum("was not mapped" in text for text in monitor.warnings) == 2
+    assert any("was not mapped" in text for text in load_model(tmp_path / "package").manifest.card.limitations)
+
+
+def test_an_imported_result_runs(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path)
+    package = import_model(folder, None, tmp_path / "package")
+    values = np.random.default_rng(0).normal(100, 50, (20, 30, 40)).astype(np.float32)
+    volume = Volume(values, Grid((40, 30, 20), (1.2, 1.2, 2.0), (0, 0, 0), np.eye(3)), "CT", "v")
+    assert run(package, volume, device="cpu").layers[0].labels.shape == values.shape
