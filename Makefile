@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: install demo test test-recipes lint bench clean
+.PHONY: install demo test test-data test-recipes lint bench clean
 
 install: $(STAMP)
 
@@ -28,6 +28,10 @@ lint: install
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Only the tests on real models and images, in the folder that MEDSEG_TEST_DATA names (default ../shared/data).
+test-data: install
+	$(BIN)/python -m pytest -m "real_data and not recipes"
 
 test-recipes: install
 	$(BIN)/python -m pytest -m recipes -v

@@ -1,4 +1,4 @@
-"""Fixtures shared by all suites, and the report of what was skipped for want of the shared real data."""
+"""Fixtures of all suites, and the report of what could not run here."""
 
 from __future__ import annotations
 
@@ -11,30 +11,39 @@ from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-SHARED_DATA = REPOSITORY.parent / "shared" / "data"
-
+from support.real_data import REAL_DATA, REPOSITORY, VARIABLE
 
 # Qt and Slicer's renderer load libEGL when they are imported, so these files cannot even be collected without it.
-_NEED_OPENGL = ["test_panel_*.py", "test_qt_host.py", "test_mrml_*.py"]
+_NEED_OPENGL = ["panel/*", "mrml/*", "house/test_qt_host.py"]
 _NO_OPENGL = os.name == "posix" and ctypes.util.find_library("EGL") is None and not os.environ.get("CI")
 collect_ignore_glob = _NEED_OPENGL if _NO_OPENGL else []
-
-
-def pytest_report_header() -> list[str]:
-    """Says what cannot run here, by name."""
-    lines = []
-    if _NO_OPENGL:
-        lines.append(f"skipped: {', '.join(_NEED_OPENGL)}: libEGL is missing (Debian: apt-get install libegl1 libgl1)")
-    if not SHARED_DATA.is_dir():
-        lines.append("skipped: all tests marked shared_data: the real data is not beside the checkout (../shared/data)")
-    return lines
+_NO_REAL_DATA = f"there is no folder {REAL_DATA.name} with real models and images; {VARIABLE} names it"
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real models and images that lies beside the checkout (``../shared/data``)."""
-    return SHARED_DATA
+    """The folder of real models and images (`support.real_data`); a test that asks for it is marked ``real_data``."""
+    return REAL_DATA
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "shared" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)
+        if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason=_NO_REAL_DATA))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Says what could not run here and why."""
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if _NO_REAL_DATA in str(r.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests on real data were skipped: {_NO_REAL_DATA}.")
+    if _NO_OPENGL:
+        terminalreporter.write_line(
+            f"Tests in {', '.join(_NEED_OPENGL)} were skipped: libEGL is missing (Debian: libegl1 libgl1)."
+        )
 
 
 @pytest.fixture(scope="session")
@@ -66,11 +75,3 @@ def reference(scene: Any) -> Any:
     from support.mrml_samples import volume
 
     return node_from_volume(volume(), scene)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if SHARED_DATA.is_dir():
-        return
-    for item in items:
-        if item.get_closest_marker("shared_data"):
-            item.add_marker(pytest.mark.skip(reason=f"real data missing: {SHARED_DATA.name} beside the checkout"))

@@ -1,14 +1,15 @@
 """Seconds of each stage of a run, and end-to-end time as a ratio to the bare network, for a 2D and a 3D model.
 
 The bare network is ONNX Runtime on exactly the tensors that the run fed, in the same process, session options apart
-from its defaults none, taken alternately with the runs. ``make bench`` runs the shipped models on phantoms; with
-``--shared FOLDER`` also real models of the shared data.
+from its defaults none, taken alternately with the runs. ``make bench`` runs the shipped models on phantoms, and
+real models where the real test data is (`support.real_data`).
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,10 @@ import onnxruntime
 from medseg import Volume, load_model, phantoms, read_volume, run
 from medseg.engine.session import Session
 from medseg.model.package import Model
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.real_data import REAL_DATA
 
 STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
 
@@ -72,25 +77,24 @@ def measure(name: str, model: Model, volume: Volume, runs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--shared", type=Path, help="the shared data folder, for real models")
     options = parser.parse_args()
     cases: list[tuple[str, Callable[[], Model], Callable[[], Volume]]] = [
         ("2D ich-compact", lambda: load_model("ich-compact"), lambda: phantoms.head_ct(7).volume),
         ("3D cmb-compact", lambda: load_model("cmb-compact"), lambda: phantoms.swi(5).volume),
     ]
-    if options.shared:
+    if REAL_DATA.is_dir():
         manifests = Path(__file__).resolve().parents[1] / "real_models"
         for name, image in (
             ("lungct-unet-small", "lung-ct/slice.dcm"),
             ("hippodeep-head", "t1/t1_1.75mm_LAS.nii.gz"),
             ("meshnet-gwm-light", "t1/t1_conformed_256.nii.gz"),
         ):
-            weights = options.shared / "models" / name / "model.onnx"
+            weights = REAL_DATA / "models" / name / "model.onnx"
             cases.append(
                 (
                     name,
                     lambda name=name, weights=weights: load_model(manifests / f"{name}.json", weights=weights),
-                    lambda image=image: read_volume(options.shared / "images" / image),
+                    lambda image=image: read_volume(REAL_DATA / "images" / image),
                 )
             )
     for name, model, volume in cases:

@@ -7,14 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from qt_host.api import API_FILE, NotInSlicer, api
+from qt_host.api import NotInSlicer, api
 from qt_host.fixtures import Host, host  # noqa: F401
 
-needs_api = pytest.mark.skipif(not API_FILE.is_file(), reason=f"{API_FILE.name} is not beside the checkout")
 
-
-@needs_api
-@pytest.mark.shared_data
 class TestRefusals:
     """What the application does not have raises here, as it would raise on a user's computer."""
 

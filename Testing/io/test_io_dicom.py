@@ -373,7 +373,7 @@ def test_a_tilted_series_from_files_lies_true_and_reports_tilt_and_gaps(tmp_path
     assert volume.stack.pixels.shape == (8, 40, 30) and len(set(volume.stack.instance_uids)) == 8
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_the_real_tilted_head(shared: Path):
     volume = read_volume(shared / "images" / "head-ct-tilted")
     told = " ".join(volume.warnings)
@@ -389,7 +389,7 @@ def test_the_real_tilted_head(shared: Path):
     assert abs(int(volume.array[k, j, i]) - int(first.pixel_array[300, 256])) <= 1
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_the_real_slice_with_minimal_tags(shared: Path):
     volume = read_volume(shared / "images" / "lung-ct" / "slice.dcm")
     assert volume.modality == "CT" and volume.array.min() == -2048 and volume.grid.spacing == (0.625, 0.625, 1)

@@ -82,7 +82,7 @@ def test_4d_metaimage_and_a_sheared_direction(tmp_path):
     assert grid.spacing[2] == pytest.approx(3 * np.hypot(1, 0.3)), "the spacing is the distance between voxel centres"
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_the_real_nrrd_with_a_flipped_axis(shared: Path):
     path = shared / "images" / "brain-nrrd" / "brain1_image.nrrd"
     volume = read_volume(path)

@@ -337,7 +337,7 @@ def test_without_nibabel_the_user_learns_what_to_install(tmp_path, monkeypatch):
         read_volume(write_nifti(tmp_path / "a.nii", COUNT))
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_the_t1_whose_sform_is_empty_lies_where_its_qform_says(shared: Path):
     """The reference of hippodeep was made with the qform; without it the head would be mirrored or shifted."""
     path = shared / "images" / "t1" / "t1_1.75mm_LAS.nii.gz"

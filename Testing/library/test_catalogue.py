@@ -104,7 +104,7 @@ def test_every_shipped_entry_has_its_recipe() -> None:
                 assert file.sha256 is None and "SHA-256" in item.note, "an unknown hash is said"
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_shipped_hashes_are_those_of_the_original_files(shared: Path) -> None:
     checked = 0
     for item in catalogue_entries().values():
@@ -357,7 +357,7 @@ def test_download_only_makes_what_from_reads(
     assert install("tiny", catalogues=[file], folder=tmp_path / "usb").card
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_meshnet_from_its_original_files(shared: Path, server: _Server, tmp_path: Path) -> None:
     """The published TensorFlow.js files, over HTTP that breaks and then from a folder, become the same network."""
     import onnxruntime as ort

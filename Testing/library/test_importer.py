@@ -213,7 +213,7 @@ def test_answers_that_mean_nothing_are_asked_again(tmp_path: Path, answers: dict
         propose(saved(tmp_path, network(classes=3))).answered(answers)
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_real_models_are_read_rightly(shared: Path) -> None:
     found = {p.parent.name: propose(p).manifest for p in shared.glob("models/*/model.onnx")}
     assert found["deepbrain-extractor"]["inputs"][0]["layout"] == "NDHWC"

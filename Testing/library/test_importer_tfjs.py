@@ -143,7 +143,7 @@ def test_norms_pooling_upsampling_and_joins_follow_keras() -> None:
     )
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.parametrize("name", MESHNETS)
 def test_real_meshnets_equal_the_compared_conversion(shared: Path, tmp_path: Path, name: str) -> None:
     """The reference ONNX files were compared with the original framework voxel by voxel."""
@@ -156,7 +156,7 @@ def test_real_meshnets_equal_the_compared_conversion(shared: Path, tmp_path: Pat
     assert json.loads((package / "import.json").read_text())["parameters"] == recipe.parameters
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_the_brain_mask_equals_the_original_framework_s_logits(shared: Path, tmp_path: Path) -> None:
     folder = shared / "models" / "meshnet-brain-mask"
     package = import_model(folder / "tfjs", "meshnet-brain-mask", tmp_path / "mask")
@@ -166,7 +166,7 @@ def test_the_brain_mask_equals_the_original_framework_s_logits(shared: Path, tmp
     assert np.abs(found - wanted).max() <= 3e-4
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_imported_tissue_model_gives_the_reference_labels(shared: Path, tmp_path: Path) -> None:
     import SimpleITK as sitk
 
@@ -177,7 +177,7 @@ def test_imported_tissue_model_gives_the_reference_labels(shared: Path, tmp_path
     assert np.count_nonzero(result.layers[0].labels != wanted) <= 20
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.recipes
 def test_104_regions_lie_where_they_belong(shared: Path, tmp_path: Path) -> None:
     """No reference is at hand: left structures lie left, right ones right, with about their volumes."""

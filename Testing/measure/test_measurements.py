@@ -236,7 +236,7 @@ def test_unknown_labels_are_told_and_a_model_without_brain_structures_is_refused
         parcellation(np.ones(ROW.shape), {1: "Liver"}, ROW, labels="names")
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_a_real_meshnet_parcellation_locates_lesions(shared):
     """Deep inside a structure of a real brain a lesion must be in that structure's region, whatever the grid."""
     volume = read_volume(shared / "models/meshnet-subcortical-18/onnx_labels_raw.nii.gz")

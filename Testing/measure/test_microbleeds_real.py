@@ -40,7 +40,7 @@ def detector(folder: Path) -> Path:
     return models.save(folder / "cmb-unet3d", nodes, weights, shapes, **raw)
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.recipes
 @pytest.mark.timeout(3600)
 def test_painted_microbleeds_are_found_and_placed(shared: Path, tmp_path: Path, monkeypatch: Any) -> None:

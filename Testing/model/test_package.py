@@ -384,7 +384,7 @@ def test_manifest_values_survive_packing(tmp_path: Path) -> None:
     assert package_module.manifest_dict(after)["preprocessing"][0]["windows"][0] == {"level": 40.0, "width": 80.0}
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.parametrize(
     "name",
     ["meshnet-gwm-light", "meshnet-gwm", "meshnet-subcortical-18", "meshnet-brain-mask", "hippodeep-head",

@@ -339,7 +339,7 @@ def test_sink_does_not_load_slicer_into_the_running_process() -> None:
     assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_real_flair_with_real_masks(shared: Path, tmp_path: Path) -> None:
     """Oblique thick-slice FLAIR of a patient: all sinks, the maximum of the mask at the focus."""
     case = shared / "images" / "wmh" / "105074"

@@ -67,7 +67,7 @@ def choose_row(dialogs: Any, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[
     return seen
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_tfjs_weights_become_a_model_that_can_be_applied(
     real: Opened, host: Host, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

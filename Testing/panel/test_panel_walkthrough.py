@@ -15,7 +15,7 @@ from qt_host.fixtures import MODULE, Host, host  # noqa: F401
 
 # ruff: noqa: F811  (fixtures are arguments)
 
-pytestmark = pytest.mark.shared_data
+pytestmark = pytest.mark.real_data
 MODEL = "hippodeep-head"
 
 

@@ -115,7 +115,7 @@ def test_lungs_outlines_held_out_phantoms(models: Path):
     assert min(figures) > 0.85 and np.mean(figures) > 0.92
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_lungs_finds_lungs_on_real_films_that_it_was_not_trained_on(models: Path, shared: Path):
     figures = []
     for n in (1, 2, 3, 4):
@@ -142,7 +142,7 @@ def test_wmh_runs_on_a_flair_phantom_and_keeps_inside_the_head(models: Path):
     assert bright[found].mean() > 0.99
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 def test_wmh_finds_the_labelled_lesions_of_a_real_patient(models: Path, shared: Path):
     """Seven of the eight averaged networks were trained on this patient: a floor for the whole path, not a figure."""
     case = shared / "images" / "wmh" / "105465"

@@ -69,7 +69,7 @@ def slab(slices: list[np.ndarray]) -> np.ndarray:
 # -- against the published system's own files ---------------------------------------------------------------
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.parametrize("case", CASES)
 def test_steps_2_to_4_reproduce_the_authors_prepared_volume(shared: Path, repository: Path, case: str) -> None:
     """A WMH network fed with anything else than its authors' normalisation gives other lesions."""
@@ -83,7 +83,7 @@ def test_steps_2_to_4_reproduce_the_authors_prepared_volume(shared: Path, reposi
     assert difference.max() <= 1.1 / 65535
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.parametrize("stored_as", ["LPS", "LAS", "RAI", "SPL"])
 def test_the_chain_reproduces_the_stored_network_inputs(shared: Path, repository: Path, stored_as: str) -> None:
     """However the same scan is stored, the network sees what it saw in training, to one grey level of 65535."""
@@ -99,7 +99,7 @@ def test_the_chain_reproduces_the_stored_network_inputs(shared: Path, repository
         assert difference.max() <= 3.1 / 65535, f"slice {number}"
 
 
-@pytest.mark.shared_data
+@pytest.mark.real_data
 @pytest.mark.parametrize("case", CASES)
 def test_slice_grids_of_a_real_head_lead_back_to_the_same_anatomy(shared: Path, repository: Path, case: str) -> None:
     """A lesion found in the zoomed slice must land where it is: sampling the original at the positions of the network's

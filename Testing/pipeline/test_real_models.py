@@ -1,6 +1,6 @@
 """Real models on real images give their known results. If one of these fails, no number of MedSeg can be trusted.
 
-Expected values: ../shared/data/README.md and the card of each model.
+Expected values: the README of the real test data and the card of each model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from medseg.pipeline.explain import explain
 from support.geometry import CODES, rotation
 
 MANIFESTS = Path(__file__).resolve().parents[1] / "real_models"
-pytestmark = pytest.mark.shared_data
+pytestmark = pytest.mark.real_data
 
 
 def model(shared: Path, name: str):

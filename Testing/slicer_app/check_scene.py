@@ -86,7 +86,7 @@ def check_scene_saved_while_running(session: Session) -> str:
 
 def check_labels_equal_a_headless_run(session: Session) -> str:
     """An oblique, anisotropic file under a linear transform: the labels of a run without Slicer, voxel for voxel."""
-    real = common.SHARED / "images" / "t1" / "t1_1.75mm_LAS.nii.gz"
+    real = common.REAL_DATA / "images" / "t1" / "t1_1.75mm_LAS.nii.gz"
     model = "meshnet-gwm-light"
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "oblique.nrrd"

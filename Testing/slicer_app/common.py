@@ -18,10 +18,12 @@ import numpy as np
 import qt
 import slicer
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.real_data import REAL_DATA, REPOSITORY
+
 MODULE = REPOSITORY / "MedSegExtension" / "MedSegExtension.py"
 OUTPUT = REPOSITORY / "Testing" / "output" / "slicer_app"
-SHARED = REPOSITORY.parent / "shared" / "data"
 HEAVY = ("onnxruntime", "onnx", "pydantic", "SimpleITK", "scipy", "pydicom", "medseg", "medseg_mrml", "medseg_panel")
 
 
@@ -143,7 +145,7 @@ def make_models() -> Path:
     script = Path(__file__).with_name("make_models.py")
     environment = slicer.util.startupEnvironment()
     subprocess.run([python(), str(script), str(folder)], check=True, env=environment)
-    real = SHARED / "models" / "meshnet-gwm-light" / "model.onnx"
+    real = REAL_DATA / "models" / "meshnet-gwm-light" / "model.onnx"
     if real.exists():
         package = folder / "meshnet-gwm-light"
         package.mkdir()

@@ -1,6 +1,6 @@
 """A walk through the module in a running Slicer: ``Slicer --python-script Testing/slicer_app/walkthrough.py``.
 
-On the real head T1 of ../shared/data with a real model where they are there, else on phantoms with the shipped models.
+On the real head T1 with a real model where the real test data is, else on phantoms with the shipped models.
 Pictures of each step go to Testing/output/slicer_app. The packages of the worker must be installed (press Apply once).
 """
 
@@ -44,7 +44,7 @@ def show_in_panel(widget: Any, *names: str) -> None:
 
 def head(session: Session) -> tuple[str, Any]:
     """A segmentation model and a volume for it."""
-    t1 = common.SHARED / "images" / "t1" / "t1_conformed_256.nii.gz"
+    t1 = common.REAL_DATA / "images" / "t1" / "t1_conformed_256.nii.gz"
     if t1.exists() and (session.models / "meshnet-gwm-light").exists():
         volume = slicer.util.loadVolume(str(t1))
         volume.SetAttribute("DICOM.Modality", "MR")

@@ -16,10 +16,10 @@ from torch import nn
 from torch.nn import functional as F
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(REPOSITORY / "MedSegExtension" / "Logic"))
+sys.path[:0] = [str(REPOSITORY / "MedSegExtension" / "Logic"), str(REPOSITORY / "Testing")]
+
 
 MODELS = REPOSITORY / "MedSegExtension" / "Resources" / "Models"
-SHARED = REPOSITORY.parent / "shared" / "data"
 HELD_OUT = 100_000  #: phantom seeds from here on are never trained on
 
 

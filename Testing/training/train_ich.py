@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from common import (
     HELD_OUT,
-    SHARED,
+    REAL_DATA,
     auc,
     fit,
     in_batches,
@@ -89,7 +89,7 @@ def draw(seeds: range) -> tuple[np.ndarray, np.ndarray]:
 
 def on_a_patient(folder: Path) -> dict[str, str]:
     """What the package says of the one real head CT, never trained on, in which no bleeding is seen."""
-    result = run(folder, read_volume(SHARED / "images" / "head-ct-tilted"), device="cpu")
+    result = run(folder, read_volume(REAL_DATA / "images" / "head-ct-tilted"), device="cpu")
     scores = np.array(result.tables["slices"].column("any"), float)
     return {
         "real head CT without visible bleeding": f"any above 0.5 on {int((scores > 0.5).sum())} of {len(scores)} "

@@ -14,7 +14,7 @@ import torch
 from common import (
     HELD_OUT,
     MODELS,
-    SHARED,
+    REAL_DATA,
     dice,
     fit,
     seed_everything,
@@ -35,7 +35,7 @@ from medseg.phantoms import chest_xray
 from medseg.pipeline.preprocess.intensity import apply_intensity
 from medseg.pipeline.run import run
 
-FILMS = SHARED / "images" / "chest-xray"
+FILMS = REAL_DATA / "images" / "chest-xray"
 MANIFEST = shipped_manifest("lungs-compact")
 
 

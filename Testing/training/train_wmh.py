@@ -17,7 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import SHARED, dice, fit, seed_everything, shipped_manifest, smooth_fields, soft_dice, warp, write_package
+from common import (
+    REAL_DATA,
+    dice,
+    fit,
+    seed_everything,
+    shipped_manifest,
+    smooth_fields,
+    soft_dice,
+    warp,
+    write_package,
+)
 from networks import UNet, parameters
 from scipy import ndimage
 from torch import nn
@@ -28,7 +38,7 @@ from medseg.io import read_volume
 from medseg.model.manifest import Manifest
 from medseg.pipeline.preprocess import prepare
 
-DATA = SHARED / "images" / "wmh"
+DATA = REAL_DATA / "images" / "wmh"
 VOLUMES, SLICES = ("105465", "104252", "105074"), "101228"
 PATIENTS = (*VOLUMES, SLICES)
 WIDTHS = (16, 32, 56, 80)
