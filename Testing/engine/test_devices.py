@@ -13,21 +13,28 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from medseg.engine import devices
+from medseg.engine import devices, machine, providers
+from medseg.engine.providers import CPU
 from medseg.errors import InputError
 
 CUDA = "CUDAExecutionProvider"
 REAL = onnxruntime.InferenceSession
-CACHED = ("probe", "available_devices", "nvidia_cards", "physical_cores", "prepare_runtime")
+CACHED = (
+    devices.probe,
+    devices.available_devices,
+    devices.prepare_runtime,
+    machine.nvidia_cards,
+    machine.physical_cores,
+)
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    for name in CACHED:
-        getattr(devices, name).cache_clear()
+    for function in CACHED:
+        function.cache_clear()
     yield
-    for name in CACHED:
-        getattr(devices, name).cache_clear()
+    for function in CACHED:
+        function.cache_clear()
 
 
 def runtime_with(
@@ -38,19 +45,19 @@ def runtime_with(
     class Fake:
         def __init__(self, model: Any, options: Any, providers: Any, **_: Any) -> None:
             asked = providers[0][0]
-            if asked != devices.CPU and error:
+            if asked != CPU and error:
                 raise RuntimeError(error)
-            if asked != devices.CPU and log:
+            if asked != CPU and log:
                 os.write(2, log.encode())
-            self.session = REAL(model, options, providers=[devices.CPU])
-            self.ran = [asked, devices.CPU] if ran and asked != devices.CPU else [devices.CPU]
+            self.session = REAL(model, options, providers=[CPU])
+            self.ran = [asked, CPU] if ran and asked != CPU else [CPU]
             self.run, self.disable_fallback = self.session.run, self.session.disable_fallback
 
         def get_providers(self) -> list[str]:
             return self.ran
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*providers, devices.CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*providers, CPU])
 
 
 def smi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
@@ -131,9 +138,9 @@ def test_cards_have_their_names_and_memory(monkeypatch: pytest.MonkeyPatch, tmp_
     assert [(d.id, d.name, d.memory_bytes, d.works) for d in cards] == [
         ("cuda:0", "NVIDIA RTX A4000", 16376 << 20, True), ("cuda:1", "Tesla T4", 0, True),
     ]  # fmt: skip
-    devices.nvidia_cards.cache_clear()
+    machine.nvidia_cards.cache_clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    assert devices.nvidia_cards() == (("Tesla T4", 0),)
+    assert machine.nvidia_cards() == (("Tesla T4", 0),)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands for nvidia-smi")
@@ -141,7 +148,7 @@ def test_a_card_without_a_cuda_runtime_is_listed_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     smi(monkeypatch, tmp_path, "NVIDIA RTX A4000, 16376")
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [devices.CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     card = devices.available_devices()[0]
     assert card.id == "cuda:0" and not card.works and "built without CUDA" in card.reason
 
@@ -149,20 +156,20 @@ def test_a_card_without_a_cuda_runtime_is_listed_with_the_reason(
 @pytest.mark.parametrize("text", ["gpu0", "cuda:x", "cpu:1", "openvino:7", "", "cuda:-1"])
 def test_what_is_no_device_is_refused(text: str) -> None:
     with pytest.raises(InputError, match="is not a device"):
-        devices.parse_device(text)
+        providers.parse_device(text)
 
 
 def test_provider_options_are_the_documented_ones() -> None:
-    (name, options), last = devices.providers_for("cuda:1", "float32")
-    assert name == CUDA and last[0] == devices.CPU
+    (name, options), last = providers.providers_for("cuda:1", "float32")
+    assert name == CUDA and last[0] == CPU
     assert options == {
         "device_id": "1",
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "0",
     }
-    assert devices.providers_for("openvino:gpu")[0][1]["precision"] == "FP32", "half precision only where asked for"
-    assert devices.providers_for("cpu") == [(devices.CPU, {})]
+    assert providers.providers_for("openvino:gpu")[0][1]["precision"] == "FP32", "half precision only where asked for"
+    assert providers.providers_for("cpu") == [(CPU, {})]
 
 
 def test_two_runtime_packages_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,5 +196,5 @@ def test_the_support_report_is_json_without_user_or_paths() -> None:
 
 
 def test_at_least_one_and_not_more_threads_than_allowed() -> None:
-    cores = devices.physical_cores()
+    cores = machine.physical_cores()
     assert 0 <= cores <= (os.cpu_count() or 1)

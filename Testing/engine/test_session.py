@@ -13,12 +13,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from medseg.engine import devices
+from medseg.engine import devices, machine
+from medseg.engine.providers import CPU
 from medseg.engine.session import OutOfMemory, Session
 from medseg.errors import Cancelled, DeviceError, InputError, ModelError
 from medseg.model.package import Model, load_model
 from medseg.monitor import Monitor
-from support.packages import network, package
+from support.packages import external, network, package
 
 CUDA = "CUDAExecutionProvider"
 REAL = onnxruntime.InferenceSession
@@ -52,7 +53,7 @@ def fake_cuda(
             names = [name for name, _ in providers]
             if not isinstance(source, bytes) and error and names[0] in error:
                 raise error[names[0]]
-            self.session = REAL(source, options, providers=[devices.CPU])
+            self.session = REAL(source, options, providers=[CPU])
             self.probe = isinstance(source, bytes)
             self.claimed = names if self.probe else claims(names)
 
@@ -63,12 +64,12 @@ def fake_cuda(
             return self.claimed
 
         def run(self, *arguments: Any) -> Any:
-            if run_error is not None and not self.probe and self.claimed[0] != devices.CPU:
+            if run_error is not None and not self.probe and self.claimed[0] != CPU:
                 raise run_error
             return self.session.run(*arguments)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fake)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, devices.CPU])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, CPU])
 
 
 # -- running ------------------------------------------------------------------------------------------------
@@ -77,8 +78,8 @@ def fake_cuda(
 def test_a_network_runs_on_the_cpu(tiny: Model) -> None:
     monitor = Monitor()
     with Session.open(tiny, "cpu", monitor=monitor) as session:
-        assert session.provider == devices.CPU and session.device.startswith("CPU (")
-        assert session.providers_requested == (devices.CPU,)
+        assert session.provider == CPU and session.device.startswith("CPU (")
+        assert session.providers_requested == (CPU,)
         assert session.input_shapes == {"x": (1, 1, None, None, None)}
         assert session.output_shapes == {"y": (1, 2, None, None, None)}
         outputs = session.run({"x": X})
@@ -89,8 +90,6 @@ def test_a_network_runs_on_the_cpu(tiny: Model) -> None:
 
 
 def test_external_weights_are_found_beside_the_model(tmp_path: Path) -> None:
-    from test_package import external
-
     with Session.open(load_model(external(tmp_path / "tiny")), "cpu", monitor=Monitor()) as session:
         assert session.run({"x": X})["y"].shape == (1, 3, 4, 4, 4)
 
@@ -123,30 +122,30 @@ def test_auto_takes_the_best_that_runs(tiny: Model, monkeypatch: pytest.MonkeyPa
     fake_cuda(monkeypatch)
     monitor = Monitor()
     with Session.open(tiny, monitor=monitor) as session:
-        assert session.provider == CUDA and session.providers_requested == (CUDA, devices.CPU)
+        assert session.provider == CUDA and session.providers_requested == (CUDA, CPU)
     assert not [w for w in monitor.warnings if "not used" in w]
 
 
 def test_auto_tells_when_the_card_is_not_used(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_cuda(monkeypatch, claims=lambda asked: [devices.CPU])
+    fake_cuda(monkeypatch, claims=lambda asked: [CPU])
     monitor = Monitor()
     with Session.open(tiny, monitor=monitor) as session:
-        assert session.provider == devices.CPU
+        assert session.provider == CPU
     assert any(w.startswith("CUDA is installed but not used: ONNX Runtime silently used CPU") for w in monitor.warnings)
 
 
 def test_an_asked_device_never_silently_becomes_the_cpu(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DeviceError, match=r"cuda:0 does not run: .*Working here: cpu"):
         Session.open(tiny, "cuda:0", monitor=Monitor())
-    fake_cuda(monkeypatch, claims=lambda asked: [devices.CPU])
+    fake_cuda(monkeypatch, claims=lambda asked: [CPU])
     with pytest.raises(DeviceError, match=r"Tiny cannot run on CUDA: .*silently used CPU"):
         devices.probe.cache_clear()
         Session.open(tiny, "cuda:0", monitor=Monitor())
 
 
 def test_a_card_without_a_cuda_runtime_is_told(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "nvidia_cards", lambda: (("RTX A4000", 1),))
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [devices.CPU])
+    monkeypatch.setattr(machine, "nvidia_cards", lambda: (("RTX A4000", 1),))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CPU])
     monitor = Monitor()
     Session.open(tiny, monitor=monitor).close()
     assert "RTX A4000" in monitor.warnings[0] and "onnxruntime-gpu" in monitor.warnings[0]
@@ -181,7 +180,7 @@ def test_going_to_the_cpu_works_and_is_remembered(tiny: Model, monkeypatch: pyte
         with pytest.raises(OutOfMemory, match=r"memory of .*CUDA.* does not suffice"):
             session.run({"x": X})
         session.to_cpu()
-        assert session.provider == devices.CPU and session.fell_back
+        assert session.provider == CPU and session.fell_back
         assert session.run({"x": X})["y"].shape == (1, 2, 4, 4, 4)
 
 
@@ -208,7 +207,7 @@ def test_out_of_memory_is_recognised_in_every_provider_s_words(
         Session.open(tiny, "cuda", monitor=Monitor())
     monitor = Monitor()
     with Session.open(tiny, "auto", monitor=monitor) as session:
-        assert session.provider == devices.CPU and "memory" in monitor.warnings[0]
+        assert session.provider == CPU and "memory" in monitor.warnings[0]
 
 
 def expanding(tmp_path: Path, mode: str) -> Model:

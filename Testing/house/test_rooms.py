@@ -32,7 +32,7 @@ LIGHT = [
     "worker.transfer",
 ]
 HEAVY = ["onnxruntime", "onnx", "pydantic", "scipy", "SimpleITK", "pydicom", "nibabel", "typer", "rich"]
-LONGEST = 440
+LONGEST = 400
 
 
 def rooms() -> dict[str, set[str]]:

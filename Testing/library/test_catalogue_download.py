@@ -6,12 +6,10 @@ import errno
 import hashlib
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +23,7 @@ import medseg
 from medseg.errors import Cancelled, InputError, OutputError
 from medseg.library.catalogue import download as module
 from medseg.library.catalogue.download import Settings, Wanted, download
-from medseg.library.catalogue.transport import Client, DownloadError, _Redirects, explained
+from medseg.library.catalogue.transport import DownloadError
 from medseg.monitor import Monitor
 from support.catalogue_server import _Server, chunked, hang_up, redirect, serving, status, whole
 
@@ -287,60 +285,6 @@ def test_what_is_no_model_is_not_remembered_as_one(
     with pytest.raises(DownloadError, match=said):
         fetch(server.route("/m", whole(content)), target, sha256=None)
     assert nothing_counts_as_there(target) and no_part(target)
-
-
-def test_circles_of_redirects_end(server: _Server, tmp_path: Path) -> None:
-    address = server.route("/a", redirect("/b"))
-    server.route("/b", redirect("/a"))
-    with pytest.raises(DownloadError, match="circle"):
-        fetch(address, tmp_path / "m.bin")
-    assert len(server.requests) < 12
-    for n in range(9):
-        server.route(f"/{n}", redirect(f"/{n + 1}"))
-    with pytest.raises(DownloadError, match="circle"):
-        fetch(f"http://127.0.0.1:{server.server_port}/0", tmp_path / "m.bin")
-
-
-def test_no_redirect_to_unencrypted_or_local_files(server: _Server, tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text("x")
-    for bad in ((tmp_path / "secret").as_uri(), "ftp://127.0.0.1/x"):
-        with pytest.raises(DownloadError, match=r"unencrypted|not follow"):
-            fetch(server.route("/m", redirect(bad)), tmp_path / "m.bin")
-    handler = _Redirects(Client(1))
-    request = urllib.request.Request("https://hub.invalid/m")
-    with pytest.raises(DownloadError, match="unencrypted"):
-        handler.redirect_request(request, None, 302, "", {}, "http://hub.invalid/m")  # type: ignore[arg-type]
-    assert handler.redirect_request(request, None, 302, "", {}, "https://cdn.invalid/m")  # type: ignore[arg-type]
-
-
-def test_no_network_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise socket.gaierror(-3, "Temporary failure in name resolution")
-
-    monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(DownloadError, match=r"there is no network.*--from"):
-        fetch("https://models.invalid/m.h5?signature=secret", tmp_path / "m.h5")
-    with pytest.raises(DownloadError) as error:
-        fetch("https://models.invalid/m.h5?signature=secret", tmp_path / "m.h5")
-    assert "secret" not in str(error.value)
-
-
-def test_nobody_listens(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(DownloadError, match="refuses the connection"):
-        fetch(f"http://127.0.0.1:{port}/m", tmp_path / "m.bin")
-
-
-def test_a_certificate_that_fails_is_not_tried_again() -> None:
-    import ssl
-    import urllib.error
-
-    reason = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    reason.verify_message = "self-signed certificate"
-    told = explained(urllib.error.URLError(reason), "https://hub.invalid/x")
-    assert "SSL_CERT_FILE" in str(told) and not told.retry
 
 
 def test_a_full_disk_is_told(server: _Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

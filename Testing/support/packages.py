@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 
 def network(shape: tuple[Any, ...] = (1, 1, None, None, None), classes: int = 2, **changes: Any) -> onnx.ModelProto:
@@ -59,4 +59,21 @@ def package(folder: Path, model: onnx.ModelProto | bytes | None = None, *, hashe
     if hashed and "weights" not in changes:
         raw["weights"] = {"file": "model.onnx", "sha256": hashlib.sha256(model).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(raw), encoding="utf-8")
+    return folder
+
+
+def external(folder: Path, **entries: str) -> Path:
+    """A package whose weights are in ``weights.bin``; ``entries`` overwrite what the tensor says of them."""
+    model = network(classes=3)
+    package(folder, hashed=False, classes=[{"value": 2, "name": "a"}])
+    external_data_helper.convert_model_to_external_data(model, location="weights.bin", size_threshold=0)
+    onnx.save(model, str(folder / "model.onnx"))
+    if entries:
+        model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+        tensor = model.graph.initializer[0]
+        where = {e.key: e.value for e in tensor.external_data} | entries
+        del tensor.external_data[:]
+        for key, value in where.items():
+            tensor.external_data.add(key=key, value=value)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
     return folder

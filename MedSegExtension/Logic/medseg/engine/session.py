@@ -15,8 +15,9 @@ import onnxruntime
 from ..errors import DeviceError, InputError, ModelError
 from ..model.package import Model
 from ..monitor import Monitor
-from . import devices
-from .devices import CPU, PROVIDERS, WORDS, parse_device, plain_words
+from . import devices, machine, providers
+from .devices import plain_words
+from .providers import CPU, PROVIDERS, WORDS, parse_device
 
 _WORDS_OF = {PROVIDERS[kind]: words for kind, words in WORDS.items()}
 T = TypeVar("T")
@@ -158,9 +159,9 @@ class Session:
 
     def _open_best(self) -> None:
         built = onnxruntime.get_available_providers()
-        if PROVIDERS["cuda"] not in built and devices.nvidia_cards():
+        if PROVIDERS["cuda"] not in built and machine.nvidia_cards():
             self._monitor.warn(
-                f"This computer has an NVIDIA card ({devices.nvidia_cards()[0][0]}), but it is not used: "
+                f"This computer has an NVIDIA card ({machine.nvidia_cards()[0][0]}), but it is not used: "
                 f"{devices.probe('cuda')}. Install onnxruntime-gpu instead to use it."
             )
         for id in devices.AUTOMATIC:
@@ -194,10 +195,10 @@ class Session:
     def _open(self, id: str) -> None:
         """Open on exactly this device; `_Refused` where something else would run."""
         kind, which = parse_device(id)
-        wanted = devices.providers_for(id, self._precision)
+        wanted = providers.providers_for(id, self._precision)
         if self._precision == "float16" and kind not in ("tensorrt", "openvino"):
             self._monitor.warn(f"{WORDS[kind]} runs this network in float32; float16 is for TensorRT and OpenVINO.")
-        options = devices.session_options(kind, self._threads, whole=self._model.manifest.inference.mode == "whole")
+        options = providers.session_options(kind, self._threads, whole=self._model.manifest.inference.mode == "whole")
         path = str(Path(self._model.onnx_path).resolve())
 
         def stop() -> None:
@@ -245,9 +246,9 @@ class Session:
 
     def _name(self, kind: str, which: str) -> str:
         if kind == "cpu":
-            return f"CPU ({devices.cpu_name()})"
+            return f"CPU ({machine.cpu_name()})"
         if kind in ("cuda", "tensorrt"):
-            cards, number = devices.nvidia_cards(), int(which or 0)
+            cards, number = machine.nvidia_cards(), int(which or 0)
             name = cards[number][0] if number < len(cards) else f"NVIDIA card {number}"
             return f"{name} ({WORDS[kind]})"
         return WORDS[kind] + (f" {which}" if which else "")
