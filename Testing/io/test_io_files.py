@@ -213,7 +213,7 @@ def test_a_series_cannot_be_chosen_in_a_file_that_is_not_dicom(tmp_path):
 
 def test_the_cause_is_kept_for_the_log_and_warnings_reach_the_monitor(tmp_path):
     path = tmp_path / "broken.nrrd"
-    path.write_bytes(b"NRRD0005\ntype: short\n")
+    path.write_bytes(b"NRRD0005\ntype: short\ndimension: 3\nsizes: 2 2 2\nencoding: gzip\n\n" + b"not gzip" * 4)
     with pytest.raises(InputError) as caught:
         read_volume(path)
     assert isinstance(caught.value.__cause__, RuntimeError)

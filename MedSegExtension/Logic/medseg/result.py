@@ -63,13 +63,58 @@ class Table:
         raise KeyError(name)
 
     def to_csv(self) -> str:
-        """RFC 4180 text with a header line; floats with 6 significant digits."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([c.name for c in self.columns])
-        for row in self.rows:
-            writer.writerow([f"{v:.6g}" if isinstance(v, float) else ("" if v is None else v) for v in row])
-        return out.getvalue()
+        """RFC 4180 text with a header line; floats with 6 significant digits, text as `csv_text` writes it."""
+        lines = [[csv_text(c.name) for c in self.columns], *([_csv_cell(v) for v in row] for row in self.rows)]
+        return "".join(map(_csv_line, lines))
+
+    @classmethod
+    def from_csv(cls, name: str, columns: tuple[Column, ...], text: str) -> Table:
+        """The table that `to_csv` wrote. Raises `ValueError` where its header is not that of ``columns``."""
+        header, *lines = csv.reader(io.StringIO(text, newline=""))
+        if [text_of_csv(h) for h in header] != [c.name for c in columns]:
+            raise ValueError(f"the columns of {name} are {', '.join(header)}")
+        rows = [tuple(_cell_of_csv(cell, c) for c, cell in zip(columns, line, strict=True)) for line in lines]
+        return cls(name, columns, tuple(rows))
+
+
+#: What a spreadsheet takes for a formula at the start of a cell, and the mark that is put before it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_MARK = "'"
+
+
+def csv_text(text: str) -> str:
+    """``text`` as a spreadsheet shows it and does not run it: an apostrophe goes before what would start a formula.
+
+    It also goes before an apostrophe, so that `text_of_csv` gives back every text. Numbers are no text.
+    """
+    return _MARK + text if text.startswith((*_FORMULA_STARTS, _MARK)) else text
+
+
+def text_of_csv(cell: str) -> str:
+    """The text that `csv_text` made into ``cell``."""
+    return cell.removeprefix(_MARK)
+
+
+def _cell_of_csv(cell: str, column: Column) -> Cell:
+    if column.type == "str":
+        return text_of_csv(cell)
+    if cell == "":
+        return None
+    return {"int": int, "float": float}[column.type](cell) if column.type != "bool" else cell == "True"
+
+
+def _csv_line(cells: list[Any]) -> str:
+    out = io.StringIO(newline="")
+    csv.writer(out).writerow(cells)  # with its usual line end, else it does not quote a carriage return
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_cell(value: Cell) -> Any:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str):
+        return csv_text(value)
+    return "" if value is None else value
 
 
 @dataclass(eq=False)

@@ -1,46 +1,18 @@
-"""What all readers share: checks before reading, SimpleITK's errors as sentences, compact data types."""
+"""What all readers share: checks before reading, compact data types."""
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from ..errors import InputError
 
-log = logging.getLogger("medseg")
 Array = npt.NDArray[Any]
 
 SUPPORTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM, PNG, JPEG, TIFF"
-
-# What ITK says, and what it means to the person who gave the file.
-_ITK_MEANINGS = (
-    (
-        ("Zero-valued spacing", "Negative spacing"),
-        "has a voxel spacing that is zero or not a number; correct the file's header",
-    ),
-    (
-        ("determinant is 0",),
-        "has a singular direction matrix (two axes point the same way or one is zero), so voxels have no position "
-        "in the patient; correct the file's header",
-    ),
-    (
-        ("got only", "bytes but received", "not read completely", "File cannot be read", "truncated", "unexpected end"),
-        "is truncated or damaged: it has less image data than its header says; copy or export it again",
-    ),
-    (
-        ("matrix space", "Unable to determine ImageIO", "magic"),
-        "is not an image of the format that its name says; check what the file is",
-    ),
-    (
-        ("doesn't match dimension of space",),
-        "is a 2D image in a 3D space, which cannot be read; save it as a 3D volume of one slice",
-    ),
-)
 
 
 def check_file(path: Path) -> bytes:
@@ -61,31 +33,6 @@ def check_file(path: Path) -> bytes:
             f"{path.name} is a zip archive, not an image; unpack it and give the image or the DICOM folder."
         )
     return head
-
-
-def read_itk(path: Path) -> Any:
-    """The ``SimpleITK.Image`` of a file, with errors as `InputError` and ITK's own warnings kept off the console."""
-    display: Any = sitk.ProcessObject  # SimpleITK has no type hints
-    before = display.GetGlobalWarningDisplay()
-    display.SetGlobalWarningDisplay(False)
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise itk_error(path, error) from error
-    finally:
-        display.SetGlobalWarningDisplay(before)
-
-
-def itk_error(path: Path, error: Exception) -> InputError:
-    """The sentence for what ITK could not read; ITK's own text goes to the log."""
-    text = str(error)
-    log.debug("ITK on %s: %s", path.name, text)
-    for signs, meaning in _ITK_MEANINGS:
-        if any(sign in text for sign in signs):
-            return InputError(f"{path.name} {meaning}.")
-    return InputError(
-        f"{path.name} cannot be read: it is damaged or of a kind that is not supported ({SUPPORTED} are)."
-    )
 
 
 def compact(array: Array, name: str, warnings: list[str]) -> Array:

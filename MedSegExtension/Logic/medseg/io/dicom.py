@@ -15,7 +15,7 @@ from ..geometry.volume import Volume
 from ..monitor import Monitor
 from ._common import Array, compact
 from .dicom_pixels import modality_values, read_dataset, read_frames
-from .dicom_series import check_values, choose, is_dicom_head, modality_of, scan
+from .dicom_series import check_values, choose, is_dicom_head, is_dicomdir, modality_of, scan, scan_dicomdir
 from .dicom_stack import Slice, build, in_order
 from .xray import is_film, read_film
 
@@ -42,8 +42,11 @@ _SAME_ON_ALL = ("BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleInt
 def read_dicom(path: Path, series: str | int | None, monitor: Monitor | None) -> Volume:
     """Volume of the chosen series of a folder, or of one file."""
     warnings: list[str] = []
-    if path.is_dir():
-        chosen = choose(scan(path, warnings, monitor), series, path.name)
+    found = scan(path, warnings, monitor) if path.is_dir() else None
+    if found is None and is_dicomdir(path):
+        found = scan_dicomdir(path, warnings, monitor)
+    if found is not None:
+        chosen = choose(found, series, path.name)
         return _read(chosen.files, chosen.label, warnings, monitor)
     volume = _read((path,), path.name, warnings, monitor)
     if volume.modality in ("CT", "MR", "PT") and volume.grid.size[2] == 1 and _has_neighbours(path):

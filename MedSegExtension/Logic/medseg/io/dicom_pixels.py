@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pydicom
-import SimpleITK as sitk
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 from ..errors import InputError
-from ._common import Array, check_file, compact, read_itk, rescaled
+from ._common import Array, check_file, compact, rescaled
 from .dicom_series import MODALITY_OF_CLASS
+from .itk import read_itk
 
 # Odd headers are judged here and told in the volume's warnings; pydicom's own remarks are not for users.
 logging.getLogger("pydicom").setLevel(logging.ERROR)
@@ -46,6 +46,12 @@ def read_dataset(path: Path) -> Any:
         implicit, little = dataset.original_encoding
         little_syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = little_syntax if little else ExplicitVRBigEndian
+    try:
+        _ = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    except ValueError:
+        raise InputError(
+            f"{path.name} states an encoding that is none (its Transfer Syntax UID); it is damaged, export it again."
+        ) from None
     return dataset
 
 
@@ -60,7 +66,7 @@ def read_frames(dataset: Any, path: Path) -> tuple[Array, bool]:
                 f"{path.name} is a compressed multi-frame image ({syntax.name}), which is not supported; "
                 "decompress it (for example with dcmdjpeg or gdcmconv --raw) and try again."
             )
-        array = sitk.GetArrayFromImage(read_itk(path))
+        array = read_itk(path).array
         if array.dtype == np.int32 and array.min() >= -32768 and array.max() <= 32767:
             array = array.astype(np.int16)  # GDCM widens whatever it rescales
         done = "ModalityLUTSequence" not in dataset

@@ -79,6 +79,45 @@ def scan(folder: Path, told: list[str], monitor: Monitor | None) -> list[SeriesI
         check_file(folder)
         raise InputError(f"{folder.name} is a file; give the folder of the DICOM series.")
     paths = sorted(Path(root) / name for root, _, names in os.walk(folder, onerror=_refused) for name in names)
+    return series_of(paths, folder.name, told, monitor)
+
+
+def is_dicomdir(path: Path) -> bool:
+    """Whether the DICOM file is an index of others (PS3.10, Basic Directory)."""
+    header = read_header(path)
+    return header is not None and "DirectoryRecordSequence" in header
+
+
+def scan_dicomdir(index: Path, told: list[str], monitor: Monitor | None) -> list[SeriesInfo]:
+    """The image series that a DICOMDIR lists. Missing files are told; none outside its folder is opened."""
+    try:
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore")
+            records = pydicom.dcmread(index, force=True).DirectoryRecordSequence
+            names = [record.get("ReferencedFileID") for record in records]
+    except Exception as error:  # as in `read_header`
+        raise InputError(f"{index.name} is a truncated or damaged DICOM index; copy or export it again.") from error
+    root = index.parent.resolve()
+    paths: list[Path] = []
+    missing = 0
+    for name in names:
+        parts = [str(part) for part in ([name] if isinstance(name, str) else name or [])]
+        if not parts:
+            continue
+        path = root.joinpath(*parts).resolve()
+        if not path.is_relative_to(root):
+            raise InputError(f"{index.name} names files outside its own folder; such files are not opened.")
+        if path.is_file():
+            paths.append(path)
+        else:
+            missing += 1
+    if missing:
+        told.append(f"{index.name}: {missing} of the files that it lists are missing; copy the whole folder.")
+    return series_of(sorted(paths), index.name, told, monitor)
+
+
+def series_of(paths: list[Path], name: str, told: list[str], monitor: Monitor | None) -> list[SeriesInfo]:
+    """The image series of ``paths`` by number; ``name``: what sentences call the place that they are from."""
     found: dict[str, list[tuple[Path, Any]]] = {}
     skipped: Counter[str] = Counter()
     foreign, seen, copies = 0, set(), 0
@@ -105,14 +144,14 @@ def scan(folder: Path, told: list[str], monitor: Monitor | None) -> list[SeriesI
         found.setdefault(str(header.get("SeriesInstanceUID", "")), []).append((path, header))
     if skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(skipped.items()))
-        told.append(f"{folder.name}: DICOM objects that are not images were skipped ({kinds}).")
+        told.append(f"{name}: DICOM objects that are not images were skipped ({kinds}).")
     if copies:
-        told.append(f"{folder.name}: {copies} files are copies of others (same SOP Instance UID) and were skipped.")
+        told.append(f"{name}: {copies} files are copies of others (same SOP Instance UID) and were skipped.")
     if foreign and found:
-        told.append(f"{folder.name}: {foreign} files are not DICOM and were skipped.")
+        told.append(f"{name}: {foreign} files are not DICOM and were skipped.")
     if not found:
         also = f" ({', '.join(skipped)} objects only)" if skipped else f" ({len(paths)} files were looked at)"
-        raise InputError(f"{folder.name} holds no DICOM images{also}; give the folder of a series, or an image file.")
+        raise InputError(f"{name} holds no DICOM images{also}; give the folder of a series, or an image file.")
     series = [_info(uid, members) for uid, members in found.items()]
     return sorted(series, key=lambda s: (s.number is None, s.number or 0, s.uid))
 

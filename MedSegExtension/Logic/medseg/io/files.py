@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 
-from ..errors import InputError
+from ..errors import InputError, MedSegError
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..monitor import Monitor
-from ._common import SUPPORTED, check_file, compact, read_itk
+from ._common import SUPPORTED, check_file, compact
 from .dicom import read_dicom
 from .dicom_series import is_dicom_head
+from .itk import ItkImage, read_itk
 from .pictures import read_picture
 
 _MODALITIES = ("CT", "MR", "PT", "CR", "DX", "NM", "US")
@@ -45,6 +44,13 @@ def read_volume(path: str | Path, *, series: str | int | None = None, monitor: M
         if path.name in str(error):
             raise
         raise InputError(f"{path.name}: {error}") from error
+    except MedSegError:
+        raise
+    except Exception as error:  # libraries raise nearly anything on damaged files
+        raise InputError(
+            f"{path.name} cannot be read: it is damaged in an unexpected way ({type(error).__name__}); copy or "
+            "export it again."
+        ) from error
     if monitor is not None:
         for sentence in volume.warnings:
             monitor.warn(sentence)
@@ -81,14 +87,10 @@ def _read_with_itk(path: Path) -> Volume:
     """NRRD and MetaImage. 4D and vector images become (K, J, I, C), 2D images one slice of 1 mm."""
     warnings: list[str] = []
     image = read_itk(path)
-    array = sitk.GetArrayFromImage(image)  # (..., K, J, I[, C])
-    dimension = image.GetDimension()
-    if "complex" in image.GetPixelIDTypeAsString():
-        raise InputError(f"{path.name} has complex values; save their magnitude.")
-    vector = image.GetNumberOfComponentsPerPixel() > 1
-    if not vector:
+    array = image.array  # (..., K, J, I[, C])
+    if image.components == 1:
         array = array[..., np.newaxis]
-    if dimension == 2:
+    if image.dimension == 2:
         array = array[np.newaxis]
         warnings.append(f"{path.name} is a 2D image; it is taken as one axial slice of 1 mm.")
     else:
@@ -97,7 +99,7 @@ def _read_with_itk(path: Path) -> Volume:
         array = array.reshape(*array.shape[:3], -1)
     array = array[..., 0] if array.shape[3] == 1 else array
     if path.suffix.lower() in (".nrrd", ".nhdr"):
-        space = image.GetMetaData("NRRD_space") if image.HasMetaDataKey("NRRD_space") else "none"
+        space = image.metadata.get("NRRD_space", "none")
         if not space.startswith("left-posterior-superior"):  # ITK turns the other patient spaces into this one
             warnings.append(
                 f"{path.name} does not say how it lies in the patient (space field: {space}); LPS axes were assumed."
@@ -111,22 +113,20 @@ def _read_with_itk(path: Path) -> Volume:
     )
 
 
-def _modality(image: Any) -> str | None:
+def _modality(image: ItkImage) -> str | None:
     """The DICOM code in the NRRD key ``modality`` or the MetaImage field ``Modality`` (``MET_MOD_CT``), if any."""
     for key in ("modality", "Modality"):
-        code = image.GetMetaData(key).strip().removeprefix("MET_MOD_") if image.HasMetaDataKey(key) else ""
+        code = image.metadata.get(key, "").strip().removeprefix("MET_MOD_")
         if code in _MODALITIES:
-            return str(code)
+            return code
     return None
 
 
-def _itk_grid(image: Any) -> Grid:
+def _itk_grid(image: ItkImage) -> Grid:
     """Grid of the first three axes, from the matrix: columns of a sheared ITK direction need not be unit vectors."""
-    dimension = image.GetDimension()
-    direction = np.array(image.GetDirection()).reshape(dimension, dimension)
     affine = np.eye(4)
-    n = min(dimension, 3)
-    affine[:n, :n] = (direction * np.array(image.GetSpacing()))[:n, :n]
-    affine[:n, 3] = image.GetOrigin()[:n]
-    size = (*image.GetSize(), 1)[:3]
+    n = min(image.dimension, 3)
+    affine[:n, :n] = (image.direction * np.array(image.spacing))[:n, :n]
+    affine[:n, 3] = image.origin[:n]
+    size = (*image.size, 1)[:3]
     return Grid.from_affine(affine, size)

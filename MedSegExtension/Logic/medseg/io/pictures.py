@@ -10,12 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from ..errors import InputError
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
-from ._common import Array, check_file, compact, read_itk
+from ._common import Array, check_file, compact
+from .itk import read_itk
 
 FILM_DIRECTION = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
@@ -32,12 +32,11 @@ def read_picture(path: Path) -> Volume:
     """A picture as one slice; grey RGB becomes scalar, true colour keeps its channels. Spacing 1 mm is assumed."""
     _check_jpeg(path)
     image = read_itk(path)
-    if image.GetDimension() != 2 and image.GetSize()[2:] != (1,) * (image.GetDimension() - 2):
+    if image.dimension != 2 and image.size[2:] != (1,) * (image.dimension - 2):
         raise InputError(f"{path.name} has several pages; save the page that is wanted as a file of its own.")
     warnings = [f"{path.name} has no pixel spacing; 1 mm was assumed, so lengths, areas and volumes are in pixels."]
-    array = sitk.GetArrayFromImage(image)
-    rows, columns = image.GetSize()[1], image.GetSize()[0]
-    array = array.reshape(rows, columns, -1)
+    columns, rows = image.size[:2]
+    array = image.array.reshape(rows, columns, -1)
     array = to_grey(array, path.name, warnings)
     if array.dtype != np.uint8 and array.ndim == 2:
         warnings.append(

@@ -75,7 +75,7 @@ def check_safe(model: onnx.ModelProto, path: Path, folder: Path | None) -> list[
     try:
         # The path form finds external data beside the model; they were checked above.
         onnx.checker.check_model(str(path) if files else model)
-    except onnx.checker.ValidationError as error:
+    except Exception as error:  # text that is not UTF-8 is no ValidationError
         raise ModelError(f"{path.name} is not a valid ONNX model: {_first_line(error)}. Export it again.") from error
     _check_runtime(model, path.name)
     return sorted(files)
