@@ -46,6 +46,7 @@ def test_several_series_are_offered(disc: Path) -> None:
     assert read_volume(disc / "DICOMDIR", series=77).grid.size[2] == 1
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
 def test_missing_files_are_told_and_none_outside_is_opened(disc: Path) -> None:
     one = sorted(p for p in disc.rglob("*") if p.is_file() and p.name != "DICOMDIR")[0]
     one.unlink()
