@@ -88,7 +88,7 @@ quiet = files.read_nifti
 def read(path):
     os.write(1, b"noise from a library")
     return quiet(path)
-files.read_nifti = read
+files._READERS = (((".nii",), read),)
 medseg.cli.main()
 """
     done = subprocess.run(

@@ -94,6 +94,7 @@ class Recorder:
     def __init__(self) -> None:
         self.progress: list[tuple[str, float | None]] = []
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.end: tuple[str, Any] | None = None
         self.started = time.monotonic()
         self.infer_after: float | None = None
@@ -105,6 +106,9 @@ class Recorder:
 
     def on_warning(self, sentence: str) -> None:
         self.warnings.append(sentence)
+
+    def on_note(self, sentence: str) -> None:
+        self.notes.append(sentence)
 
     def on_result(self, result: Any) -> None:
         self._ended("result", result)

@@ -23,7 +23,7 @@ log = logging.getLogger("medseg")
 class Event:
     """One message of a run. ``fraction``: of the whole run, 0 to 1, or None where nothing is known."""
 
-    kind: Literal["stage", "progress", "warning"]
+    kind: Literal["stage", "progress", "warning", "note"]
     stage: str
     text: str = ""
     fraction: float | None = None
@@ -47,6 +47,7 @@ class Monitor:
         self._stage_started = time.perf_counter()
         self._share_before = 0.0
         self.warnings: list[str] = []
+        self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -78,6 +79,13 @@ class Monitor:
             self.warnings.append(sentence)
             log.warning(sentence)
             self._send(Event("warning", self._stage, sentence))
+
+    def note(self, sentence: str) -> None:
+        """Tell the user a plain fact of the run or its result; once per sentence. What may be wrong is a `warn`."""
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            log.info(sentence)
+            self._send(Event("note", self._stage, sentence))
 
     def cancel(self) -> None:
         """Ask the run to stop (any thread)."""

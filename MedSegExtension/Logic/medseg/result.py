@@ -100,7 +100,9 @@ def _cell_of_csv(cell: str, column: Column) -> Cell:
         return text_of_csv(cell)
     if cell == "":
         return None
-    return {"int": int, "float": float}[column.type](cell) if column.type != "bool" else cell == "True"
+    if column.type == "bool":
+        return cell == "True"
+    return int(cell) if column.type == "int" else float(cell)
 
 
 def _csv_line(cells: list[Any]) -> str:
@@ -123,7 +125,7 @@ class Result:
 
     ``layers``: empty for classification. ``probabilities``: class name -> (K, J, I) float16/float32, only where asked
     for. ``tables``: by name. ``provenance``: plain JSON values (model, hash, provider, versions, parameters, seconds).
-    ``warnings``: sentences. ``plane``: the plane in which a slice-wise model ran, or "".
+    ``warnings``, ``notes``: sentences (what may be wrong; plain facts). ``plane``: of a slice-wise model, else "".
     """
 
     grid: Grid
@@ -132,6 +134,7 @@ class Result:
     tables: dict[str, Table] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     plane: str = ""
 
     @property

@@ -316,6 +316,9 @@ class Panel:
     def run_warning(self, sentence: str) -> None:
         self.run.warn(sentence)
 
+    def run_note(self, sentence: str) -> None:
+        self.run.note(sentence)
+
     def run_ended(self, sentence: str, outcome: Outcome | None, failed: bool) -> None:
         # What follows changes the parameter node several times; one look at it afterwards is enough.
         self._updating = True

@@ -36,6 +36,9 @@ class _Watcher:
     def run_warning(self, sentence: str) -> None:
         self.warnings.append(sentence)
 
+    def run_note(self, sentence: str) -> None:
+        pass
+
     def run_ended(self, sentence: str, outcome: Outcome | None, failed: bool) -> None:
         self.ended = (sentence, outcome, failed)
 

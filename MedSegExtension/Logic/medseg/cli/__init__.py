@@ -46,6 +46,10 @@ InputsArgument = Annotated[
 ]
 WeightsOption = Annotated[Path | None, typer.Option(help="ONNX file for a manifest without one beside it.")]
 SeriesOption = Annotated[str | None, typer.Option(help="Number or UID of the DICOM series, where there are several.")]
+FrameOption = Annotated[
+    str | None,
+    typer.Option(metavar="NUMBER|all", help="Time, echo or b-value of a 4D image, from 1 (see: medseg series)."),
+]
 NamedOption = Annotated[
     list[str] | None,
     typer.Option("--input", metavar="NAME=FILE", help="The file of one input channel, by the channel's name."),
@@ -101,6 +105,7 @@ def run(
     named: NamedOption = None,
     weights: WeightsOption = None,
     series: SeriesOption = None,
+    frame: FrameOption = None,
     device: DeviceOption = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or float16.")] = "auto",
     batch: BatchOption = None,
@@ -134,6 +139,7 @@ def run(
             output,
             weights=weights,
             series=series,
+            frame=frame,
             force=force,
             scene=scene,
             options=options,
@@ -149,6 +155,7 @@ def explain(
     named: NamedOption = None,
     weights: WeightsOption = None,
     series: SeriesOption = None,
+    frame: FrameOption = None,
     tensors: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write the exact network input.")] = None,
     device: DeviceOption = "auto",
     batch: BatchOption = None,
@@ -171,10 +178,23 @@ def explain(
             choices=parse_choices(choose),
         )  # fmt: skip
         return explain_command(
-            command, model, inputs or [], named or [], weights=weights, series=series, tensors=tensors, options=options
-        )
+            command, model, inputs or [], named or [], weights=weights, series=series, frame=frame, tensors=tensors,
+            options=options,
+        )  # fmt: skip
 
     execute(body, as_json=as_json, debug=debug)
+
+
+@app.command(epilog=EXIT_CODES)
+def series(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A DICOM folder or DICOMDIR, or a 4D image.")],
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """List what INPUT holds: the DICOM series of a folder, the frames (times, echoes, b-values) of a 4D image."""
+    from .listing import series_command
+
+    execute(lambda command: series_command(command, source), as_json=as_json, debug=debug)
 
 
 @app.command(epilog=EXIT_CODES)

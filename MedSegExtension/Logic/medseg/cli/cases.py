@@ -14,8 +14,10 @@ from .interrupt import claimed
 
 if TYPE_CHECKING:
     from ..engine.session_cache import SessionCache
+    from ..geometry.volume import Volume
     from ..model.manifest.schema import Manifest
     from ..model.package import Model
+    from ..monitor import Monitor
     from ..pipeline.run import RunOptions
     from ..result import Result, Table
 
@@ -39,26 +41,32 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all cases of a command share. ``scene``: also make ``scene.mrb`` and ``preview.png``."""
+    """What all cases of a command share. ``scene``: also make ``scene.mrb`` and ``preview.png``.
+
+    ``frame``: the frame of 4D images that is meant, from 1; ``all_frames``: run each.
+    """
 
     model: Model
     options: RunOptions
     series: str | None = None
     force: bool = False
     scene: bool = True
+    frame: int | None = None
+    all_frames: bool = False
     networks: SessionCache = field(default_factory=lambda: _networks())
 
 
 def run_command(
     command: Command, model: str, inputs: list[Path], named: list[str], output: Path, *, weights: Path | None,
-    series: str | None, force: bool, scene: bool, options: RunOptions,
+    series: str | None, frame: str | None, force: bool, scene: bool, options: RunOptions,
 ) -> int:  # fmt: skip
     """Run all cases; the exit code of the worst."""
     from ..model.package import load_model
 
     loaded = load_model(model, weights=weights)
     cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
-    work = Work(loaded, options, series, force, scene)
+    number = None if frame in (None, "all") else parse_frame(frame)
+    work = Work(loaded, options, series, force, scene, number, frame == "all")
     outcomes: list[dict[str, Any]] = []
     codes: list[int] = []
     command.document["results"] = outcomes
@@ -66,7 +74,7 @@ def run_command(
         for case in cases:
             command.reporter.begin(case.name)
             try:
-                outcomes.append(run_case(command, work, case))
+                outcomes += run_case(command, work, case)
                 codes.append(0)
             except Cancelled:
                 raise
@@ -87,16 +95,42 @@ def run_command(
     return worst(codes)
 
 
-def run_case(command: Command, work: Work, case: Case) -> dict[str, Any]:
-    """Read, run and write one case; what the JSON document says of it."""
+def run_case(command: Command, work: Work, case: Case) -> list[dict[str, Any]]:
+    """Read, run and write one case, or each frame of it; what the JSON document says of them."""
     from ..io import read_volume
-    from ..output.folder import check_output, write_result
+    from ..output.folder import check_output
+
+    monitor = command.monitor()
+    if not work.all_frames:
+        check_output(case.folder, force=work.force)
+    with monitor.stage("read"):
+        volumes = {
+            n: read_volume(path, series=work.series, frame=work.frame, monitor=monitor)
+            for n, path in case.files.items()
+        }
+    if not work.all_frames:
+        return [run_volumes(command, work, case, volumes, monitor)]
+    counts = {len(volume.frames) for volume in volumes.values() if volume.frames} or {1}
+    if len(counts) > 1:
+        raise InputError(f"{case.name}: its channels have different numbers of frames ({sorted(counts)}).")
+    outcomes = []
+    for number in range(1, max(counts) + 1):
+        name = f"frame-{number:03d}"
+        one = Case(f"{case.name} {name}", case.files, case.folder / name)
+        check_output(one.folder, force=work.force)
+        chosen = {n: volume.frame(number) if volume.frames else volume for n, volume in volumes.items()}
+        outcomes.append(run_volumes(command, work, one, chosen, command.monitor()))
+    return outcomes
+
+
+def run_volumes(
+    command: Command, work: Work, case: Case, volumes: dict[str, Volume], monitor: Monitor
+) -> dict[str, Any]:
+    """Run and write one case whose volumes are read."""
+    from ..output.folder import write_result
     from ..pipeline.run import run
 
-    monitor, model = command.monitor(), work.model
-    check_output(case.folder, force=work.force)
-    with monitor.stage("read"):
-        volumes = {n: read_volume(path, series=work.series, monitor=monitor) for n, path in case.files.items()}
+    model = work.model
     result = run(model, volumes, work.options, monitor=monitor, open_session=work.networks.open)
     first = volumes[model.manifest.channels[0].name]
     with claimed(case.folder, command.on_abandon):
@@ -141,6 +175,13 @@ def show_table(command: Command, table: Table, wanted: tuple[str, ...], limit: i
 
 def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parse_frame(text: str | None) -> int:
+    """``--frame NUMBER`` as a number."""
+    if text is None or not text.isdecimal() or int(text) < 1:
+        raise InputError(f"--frame {text!r} is neither a number from 1 nor 'all'.")
+    return int(text)
 
 
 def parse_named(named: list[str]) -> dict[str, Path]:

@@ -66,7 +66,7 @@ def demo_command(command: Command, output: Path, *, device: str, force: bool) ->
             work = Work(load_model(show.model), RunOptions(device=device), force=force)
             channel = work.model.manifest.channels[0].name
             case = Case(f"{show.model} on {show.what}", {channel: source}, output / show.model)
-            outcome = run_case(command, work, case)
+            (outcome,) = run_case(command, work, case)
             work.networks.clear()
             truth = compare(outcome, phantom, case.folder)
             for sentence in truth:

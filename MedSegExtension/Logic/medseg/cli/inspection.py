@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import OutputError
-from .cases import parse_named, plan_cases
+from .cases import parse_frame, parse_named, plan_cases
 from .console import Command
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def check_command(command: Command, model: str, weights: Path | None, device: st
 
 def explain_command(
     command: Command, model: str, inputs: list[Path], named: list[str], *, weights: Path | None, series: str | None,
-    tensors: Path | None, options: RunOptions,
+    frame: str | None, tensors: Path | None, options: RunOptions,
 ) -> int:  # fmt: skip
     """The plan of a run in words, and optionally the exact network input as a file."""
     from ..io import read_volume
@@ -128,7 +128,11 @@ def explain_command(
         if len(inputs) > len(loaded.manifest.channels):
             monitor.warn(f"Only the first of {len(inputs)} inputs is explained.")
         with monitor.stage("read"):
-            volumes = {name: read_volume(path, series=series, monitor=monitor) for name, path in case.files.items()}
+            number = None if frame is None else parse_frame(frame)
+            volumes = {
+                name: read_volume(path, series=series, frame=number, monitor=monitor)
+                for name, path in case.files.items()
+            }
         explanation = explain(loaded, volumes, options, monitor=monitor)
     shapes = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in explanation.tensors.items()}
     command.document.update(lines=list(explanation.lines), warnings=list(explanation.warnings), tensors=shapes)

@@ -74,8 +74,8 @@ class Reporter:
                 self._bar = None
 
     def __call__(self, event: Event) -> None:
-        if event.kind == "warning":
-            self.line(f"warning: {event.text}")
+        if event.kind in ("warning", "note"):
+            self.line(f"{event.kind}: {event.text}")
             return
         words = _WORDS.get(event.stage, event.stage)
         left = "" if (event.seconds_left or 0) < 1 else f"about {_duration(event.seconds_left or 0)} left"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,7 @@ class Volume:
     ``SpacingAtDetector`` (True) where readers know that the spacing is not the patient's. ``stack``: the acquired
     slices where `grid` had to be made regular.
     ``warnings``: what reading found (gantry tilt, missing slices, assumed spacing), as sentences with numbers.
+    ``frames``: what each frame is (a time, an echo, a b-value) where the last axis of ``array`` counts frames.
     """
 
     array: npt.NDArray[Any]
@@ -49,6 +50,7 @@ class Volume:
     tags: dict[str, Any] = field(default_factory=dict)
     stack: SliceStack | None = None
     warnings: tuple[str, ...] = ()
+    frames: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.array.ndim not in (3, 4) or self.array.shape[:3] != self.grid.shape:
@@ -76,14 +78,29 @@ class Volume:
 
     def require_scalar(self) -> Volume:
         """This volume, or `InputError` where it has several values per voxel."""
+        if len(self.frames) > 1:
+            raise InputError(
+                f"{self.name} has {len(self.frames)} frames, but the model wants one; choose it (--frame NUMBER), or "
+                f"run each (--frame all):\n{listing(self.frames)}"
+            )
         if self.array.ndim == 4 and self.array.shape[3] != 1:
             raise InputError(
                 f"{self.name} has {self.array.shape[3]} values per voxel (colour or 4D), but the model wants a scalar "
                 "volume; choose one component or frame and save or select that."
             )
         if self.array.ndim == 4:
-            return Volume(self.array[..., 0], self.grid, self.modality, self.name, self.tags, self.stack, self.warnings)
+            return replace(self, array=self.array[..., 0])
         return self
+
+    def frame(self, number: int) -> Volume:
+        """Frame ``number`` (from 1) as a scalar volume named after it; `InputError` where there is no such frame."""
+        if not self.frames:
+            if number == 1 and self.channels == 1:
+                return self
+            raise InputError(f"{self.name} has no frames, so frame {number} cannot be chosen; leave --frame out.")
+        at = chosen_frame(self.frames, number, self.name)
+        array = np.ascontiguousarray(self.array[..., at])
+        return replace(self, array=array, name=f"{self.name} ({self.frames[at]})", frames=())
 
     def require_finite(self) -> Volume:
         """This volume, or `InputError` where it holds NaN or infinity."""
@@ -94,3 +111,16 @@ class Volume:
                 "value) and try again."
             )
         return self
+
+
+def chosen_frame(frames: tuple[str, ...], number: int, name: str) -> int:
+    """The index of frame ``number`` (from 1); `InputError` that lists what there is."""
+    if not 1 <= number <= len(frames):
+        raise InputError(f"{name} has no frame {number}; it has:\n{listing(frames)}")
+    return number - 1
+
+
+def listing(frames: tuple[str, ...], limit: int = 12) -> str:
+    """The frames with their numbers, a line each; of very many the first ones."""
+    lines = [f"  {n}: {label}" for n, label in enumerate(frames[:limit], start=1)]
+    return "\n".join([*lines, *([f"  ... {len(frames)}: {frames[-1]}"] if len(frames) > limit else [])])

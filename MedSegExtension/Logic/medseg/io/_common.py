@@ -12,7 +12,9 @@ from ..errors import InputError
 
 Array = npt.NDArray[Any]
 
-SUPPORTED = "NIfTI (.nii, .nii.gz), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM, PNG, JPEG, TIFF"
+SUPPORTED = (
+    "NIfTI (.nii, .nii.gz), MGH (.mgz, .mgh), NRRD (.nrrd, .nhdr), MetaImage (.mha, .mhd), DICOM, PNG, JPEG, TIFF"
+)
 
 
 def check_file(path: Path) -> bytes:

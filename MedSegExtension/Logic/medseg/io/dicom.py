@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from pydicom.multival import MultiValue
 from pydicom.valuerep import DSdecimal
 
 from ..errors import InputError
-from ..geometry.volume import Volume
+from ..geometry.volume import Volume, chosen_frame
 from ..monitor import Monitor
 from ._common import Array, compact
+from .dicom_frames import KEYWORDS, frames_of
 from .dicom_pixels import modality_values, read_dataset, read_frames
 from .dicom_series import check_values, choose, is_dicom_head, is_dicomdir, modality_of, scan, scan_dicomdir
 from .dicom_stack import Slice, build, in_order
@@ -39,25 +41,25 @@ _NUMBERS = (
 _SAME_ON_ALL = ("BitsStored", "PixelRepresentation", "RescaleSlope", "RescaleIntercept")
 
 
-def read_dicom(path: Path, series: str | int | None, monitor: Monitor | None) -> Volume:
-    """Volume of the chosen series of a folder, or of one file."""
+def read_dicom(path: Path, series: str | int | None, frame: int | None, monitor: Monitor | None) -> Volume:
+    """Volume of the chosen series of a folder, or of one file; of a 4D series with ``frame`` (from 1) that one."""
     warnings: list[str] = []
     found = scan(path, warnings, monitor) if path.is_dir() else None
     if found is None and is_dicomdir(path):
         found = scan_dicomdir(path, warnings, monitor)
     if found is not None:
         chosen = choose(found, series, path.name)
-        return _read(chosen.files, chosen.label, warnings, monitor)
-    volume = _read((path,), path.name, warnings, monitor)
+        return _read(chosen.files, chosen.label, warnings, frame, monitor)
+    volume = _read((path,), path.name, warnings, frame, monitor)
     if volume.modality in ("CT", "MR", "PT") and volume.grid.size[2] == 1 and _has_neighbours(path):
         told = f"{path.name} is one slice, and only that was read; give its folder to read the series."
-        return Volume(
-            volume.array, volume.grid, volume.modality, volume.name, volume.tags, None, (*volume.warnings, told)
-        )
+        return replace(volume, stack=None, warnings=(*volume.warnings, told))
     return volume
 
 
-def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Monitor | None) -> Volume:
+def _read(
+    paths: tuple[Path, ...], name: str, warnings: list[str], frame_number: int | None, monitor: Monitor | None
+) -> Volume:
     slices: list[Slice] = []
     tags: list[dict[str, Any]] = []
     modality: str | None = None
@@ -78,7 +80,8 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
                 )
             frames, done = read_frames(dataset, path)
             values = modality_values(frames, dataset, dataset, done, warnings, name)
-            return read_film(dataset, values, modality, _tags(dataset), name, warnings)
+            film = read_film(dataset, values, modality, _tags(dataset), name, warnings)
+            return film if frame_number is None else film.frame(frame_number)
         slices += _slices(dataset, path, len(paths), name, warnings)
         tags += [_tags(dataset, *groups) for groups in _groups(dataset)]
     common = _common_tags(tags, name, warnings)
@@ -93,10 +96,22 @@ def _read(paths: tuple[Path, ...], name: str, warnings: list[str], monitor: Moni
     padding = common.get("PixelPaddingValue") if alike else None
     if padding is not None:
         padding = padding * common.get("RescaleSlope", 1.0) + common.get("RescaleIntercept", 0.0)
-    array, grid, stack = build(slices, padding, name, common.get("GantryDetectorTilt"), warnings)
-    common["SOPInstanceUID"] = [s.uid for s in in_order(slices)] if stack is None else list(stack.instance_uids)
+    found = frames_of(slices)
+    labels = tuple(frame.label for frame in found) if len(found) > 1 else ()
+    if labels and frame_number is not None:
+        found = [found[chosen_frame(labels, frame_number, name)]]
+        name, labels, frame_number = f"{name} ({found[0].label})", (), None
+    tilt = common.get("GantryDetectorTilt")
+    built = [build(frame.slices, padding, name, tilt, warnings) for frame in found]
+    array, grid, stack = built[0]
+    if labels:
+        array, stack = np.stack([one for one, _, _ in built], axis=-1), None
+    else:
+        ordered = in_order(found[0].slices)
+        common["SOPInstanceUID"] = [s.uid for s in ordered] if stack is None else list(stack.instance_uids)
     array = compact(array, name, warnings)
-    return Volume(array, grid, modality, name, common, stack, tuple(dict.fromkeys(warnings)))
+    volume = Volume(array, grid, modality, name, common, stack, tuple(dict.fromkeys(warnings)), labels)
+    return volume if frame_number is None else volume.frame(frame_number)
 
 
 def _slices(dataset: Any, path: Path, files: int, name: str, warnings: list[str]) -> list[Slice]:
@@ -147,7 +162,19 @@ def _slice(
     return Slice(
         pixels, np.array(position), row / np.linalg.norm(row), column / np.linalg.norm(column),
         (spacing[1], spacing[0]), float(thickness) if thickness else None, str(dataset.get("SOPInstanceUID", "")),
+        _facts(dataset, group),
     )  # fmt: skip
+
+
+def _facts(dataset: Any, group: tuple[Any, ...]) -> dict[str, Any]:
+    """What may tell this image from others at its place, as plain values."""
+    found = {}
+    for keyword in KEYWORDS:
+        value = next((h.get(keyword) for h in (*group, dataset) if h.get(keyword) not in (None, "")), None)
+        if value is not None:
+            plain = _plain(value)
+            found[keyword] = "/".join(map(str, plain)) if isinstance(plain, list) else plain
+    return found
 
 
 def _groups(dataset: Any) -> Iterator[tuple[Any, ...]]:

@@ -69,8 +69,12 @@ class SeriesInfo:
 
 
 def list_series(folder: str | Path) -> list[SeriesInfo]:
-    """The image series in a folder and its sub-folders, by number. Raises `InputError` where there is none."""
-    return scan(Path(folder), [], None)
+    """The image series in a folder and its sub-folders, or that a DICOMDIR lists, by number.
+
+    Raises `InputError` where there is none.
+    """
+    path = Path(folder)
+    return scan_dicomdir(path, [], None) if path.is_file() and is_dicomdir(path) else scan(path, [], None)
 
 
 def scan(folder: Path, told: list[str], monitor: Monitor | None) -> list[SeriesInfo]:

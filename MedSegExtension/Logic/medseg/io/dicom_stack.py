@@ -8,7 +8,8 @@ the acquired slices are kept beside it with their own grids (`SliceStack`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ _PARALLEL = 1e-3  # radians between slices of one stack (0.06 degrees)
 class Slice:
     """``pixels`` (J, I). ``position``: LPS mm of its first pixel; ``row``, ``column``: unit vectors along i and j.
 
-    ``spacing``: along i and along j in mm.
+    ``spacing``: along i and along j in mm. ``facts``: what may set it apart from others at its place, by DICOM keyword.
     """
 
     pixels: Array
@@ -40,6 +41,12 @@ class Slice:
     spacing: tuple[float, float]
     thickness: float | None
     uid: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector across the slice, from its row to its column by the right hand."""
+        return _axes(self)[:, 2]
 
 
 def build(
@@ -136,8 +143,8 @@ def _check_duplicates(heights: Vector, gaps: Vector, name: str) -> None:
     places = int((~same).sum()) + 1
     if places * 2 <= len(heights) and len(heights) % places == 0:
         raise InputError(
-            f"{name} has {len(heights)} images at {places} positions, {len(heights) // places} at each (a 4D series: "
-            "times, echoes or b-values); export one of them as a series of its own."
+            f"{name} has {len(heights)} images at {places} positions, {len(heights) // places} at each, and nothing in "
+            "them tells times, echoes or b-values apart; export one of them as a series of its own."
         )
     where = ", ".join(f"{h:.2f}" for h in heights[:-1][same][:5])
     raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,20 @@ from .itk import ItkImage, read_itk
 from .pictures import read_picture
 
 _MODALITIES = ("CT", "MR", "PT", "CR", "DX", "NM", "US")
-_ITK = (".nrrd", ".nhdr", ".mha", ".mhd")
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
 
-def read_volume(path: str | Path, *, series: str | int | None = None, monitor: Monitor | None = None) -> Volume:
+def read_volume(
+    path: str | Path,
+    *,
+    series: str | int | None = None,
+    frame: int | None = None,
+    monitor: Monitor | None = None,
+) -> Volume:
     """Read a file or a DICOM folder.
 
-    ``path``: NIfTI, NRRD, MetaImage, DICOM (a file or a folder, searched with its sub-folders), PNG, JPEG or TIFF.
+    ``path``: NIfTI, MGH, NRRD, MetaImage, DICOM (a file, a folder with its sub-folders, a DICOMDIR), PNG, JPEG or TIFF.
     ``series``: number or UID of the DICOM series where a folder has several; without it they are listed in the error.
+    ``frame``: number, from 1, of a time, echo or b-value of a 4D image; without it all are read (`Volume.frames`).
     ``monitor``: hears progress and warnings; the warnings are in ``Volume.warnings`` as well.
 
     Integers keep their type, double becomes float32, DICOM values are rescaled (HU for CT), films become 0 to 255.
@@ -34,10 +40,10 @@ def read_volume(path: str | Path, *, series: str | int | None = None, monitor: M
     path = Path(path)
     try:
         if path.is_dir():
-            volume = read_dicom(path, series, monitor)
+            volume = read_dicom(path, series, frame, monitor)
         else:
             head = check_file(path)
-            volume = _read_file(path, head, series, monitor)
+            volume = _read_file(path, head, series, frame, monitor)
     except MemoryError as error:
         raise InputError(f"{path.name} does not fit into the memory of this machine.") from error
     except InputError as error:
@@ -57,30 +63,28 @@ def read_volume(path: str | Path, *, series: str | int | None = None, monitor: M
     return volume
 
 
-def _read_file(path: Path, head: bytes, series: str | int | None, monitor: Monitor | None) -> Volume:
+def _read_file(path: Path, head: bytes, series: str | int | None, frame: int | None, monitor: Monitor | None) -> Volume:
     name = path.name.lower()
     if is_dicom_head(head):
-        return read_dicom(path, series, monitor)
+        return read_dicom(path, series, frame, monitor)
     if series is not None:
         raise InputError(f"{path.name} is not DICOM, so no series can be chosen in it; leave the series out.")
-    if name.endswith((".nii", ".nii.gz")):
-        return read_nifti(path)
-    if name.endswith(_ITK):
-        return _read_with_itk(path)
-    if name.endswith(_PICTURES):
-        return read_picture(path)
+    for suffixes, reader in _READERS:
+        if name.endswith(suffixes):
+            volume = reader(path)
+            return volume if frame is None else volume.frame(frame)
     if name.endswith((".dcm", ".ima")):
         raise InputError(f"{path.name} is not a DICOM file, although its name says so; check what the file is.")
     raise InputError(f"{path.name} is not an image of a kind that is supported ({SUPPORTED}).")
 
 
 def read_nifti(path: Path) -> Volume:
-    """As `medseg.io.nifti.read_nifti`; imported here, so that 3D Slicer's worker, given arrays, needs no nibabel."""
+    """NIfTI and MGH; imported here, so that 3D Slicer's worker, which is given arrays, needs no nibabel."""
     try:
-        from . import nifti
+        from . import mgh, nifti
     except ModuleNotFoundError as error:
-        raise InputError(f"{path.name} is NIfTI, which needs the package nibabel; install it and try again.") from error
-    return nifti.read_nifti(path)
+        raise InputError(f"{path.name} needs the package nibabel to be read; install it and try again.") from error
+    return nifti.read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else mgh.read_mgh(path)
 
 
 def _read_with_itk(path: Path) -> Volume:
@@ -98,6 +102,7 @@ def _read_with_itk(path: Path) -> Volume:
         array = np.moveaxis(array.reshape(-1, *array.shape[-4:]), 0, -2)
         array = array.reshape(*array.shape[:3], -1)
     array = array[..., 0] if array.shape[3] == 1 else array
+    frames = _frames(image) if image.components == 1 or image.dimension == 4 else _gradients(image)
     if path.suffix.lower() in (".nrrd", ".nhdr"):
         space = image.metadata.get("NRRD_space", "none")
         if not space.startswith("left-posterior-superior"):  # ITK turns the other patient spaces into this one
@@ -110,7 +115,27 @@ def _read_with_itk(path: Path) -> Volume:
         _modality(image),
         name=path.name,
         warnings=tuple(warnings),
+        frames=frames,
     )
+
+
+def _frames(image: ItkImage) -> tuple[str, ...]:
+    """What the frames of a 4D image of scalars are."""
+    count = image.size[3] if image.dimension == 4 and image.components == 1 else 1
+    return tuple(f"frame at {image.origin[3] + n * image.spacing[3]:g}" for n in range(count)) if count > 1 else ()
+
+
+def _gradients(image: ItkImage) -> tuple[str, ...]:
+    """What the components of a diffusion NRRD are; of other vectors nothing is said, they may be colours."""
+    if "DWMRI_b-value" not in image.metadata:
+        return ()
+    full = image.metadata["DWMRI_b-value"].strip()
+    labels = []
+    for n in range(image.components):
+        direction = image.metadata.get(f"DWMRI_gradient_{n:04d}", "").split()
+        still = all(float(d) == 0 for d in direction) if direction else False
+        labels.append("b-value 0" if still else f"b-value {full} s/mm2, gradient {' '.join(direction)}".rstrip(", "))
+    return tuple(labels)
 
 
 def _modality(image: ItkImage) -> str | None:
@@ -130,3 +155,10 @@ def _itk_grid(image: ItkImage) -> Grid:
     affine[:n, 3] = image.origin[:n]
     size = (*image.size, 1)[:3]
     return Grid.from_affine(affine, size)
+
+
+_READERS: tuple[tuple[tuple[str, ...], Callable[[Path], Volume]], ...] = (
+    ((".nii", ".nii.gz", ".mgh", ".mgz"), read_nifti),
+    ((".nrrd", ".nhdr", ".mha", ".mhd"), _read_with_itk),
+    ((".png", ".jpg", ".jpeg", ".tif", ".tiff"), read_picture),
+)

@@ -11,7 +11,6 @@ neither, index axes are taken for Left, Posterior, Superior. Where the two diffe
 
 from __future__ import annotations
 
-import gzip
 import math
 import zlib
 from itertools import product
@@ -21,7 +20,6 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 from nibabel.affines import apply_affine, from_matvec, voxel_sizes
-from nibabel.arrayproxy import ArrayProxy
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.quaternions import quat2mat
@@ -29,24 +27,14 @@ from nibabel.quaternions import quat2mat
 from ..errors import InputError
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
-from ._common import Array, compact, rescaled
+from ._common import compact, rescaled
+from .voxels import Gzip, stored_voxels
 
 Matrix = npt.NDArray[np.float64]
 
 _UNITS = {1: 1000.0, 2: 1.0, 3: 0.001}  # metre, millimetre, micrometre
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_LARGEST_DEFLATE_RATIO = 1032
-
-
-class _Gzip(gzip.GzipFile):
-    """Fills a buffer piece by piece: before Python 3.14 the standard one holds the whole volume a second time."""
-
-    def readinto(self, buffer: Any, /) -> int:
-        view, got = memoryview(buffer), 0
-        while got < len(view) and (piece := self.read(min(len(view) - got, 1 << 22))):
-            view[got : got + len(piece)] = piece
-            got += len(piece)
-        return got
+_FRAME_UNITS = {8: "s", 16: "ms", 24: "us", 32: "Hz", 40: "ppm", 48: "rad/s"}
 
 
 def read_nifti(path: Path) -> Volume:
@@ -55,20 +43,22 @@ def read_nifti(path: Path) -> Volume:
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
-        with _Gzip(fileobj=file) if packed else file as handle:
+        with Gzip(fileobj=file) if packed else file as handle:
             header = _header(handle, path)
             dims = _dims(header, path)
-            array = _voxels(handle, header, dims, path)
+            array = stored_voxels(handle, _dtype(header, dims, path), _offset(header, path), dims, path)
     grid = Grid.from_affine(*_affine(header, dims, path.name, warnings))
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite([slope, intercept]).all():
         warnings.append(f"{path.name}: its slope {slope} and intercept {intercept} are not valid and were ignored.")
     elif slope != 0 and header.get_data_dtype().names is None:  # colours are not scaled (nifti1.h)
         array = rescaled(array, slope, intercept)
-    return Volume(compact(array, path.name, warnings), grid, name=path.name, warnings=tuple(warnings))
+    frames = _frames(header, dims) if header.get_data_dtype().names is None else ()
+    array = compact(array, path.name, warnings)
+    return Volume(array, grid, name=path.name, warnings=tuple(warnings), frames=frames)
 
 
-def _header(handle: BinaryIO | _Gzip, path: Path) -> Any:
+def _header(handle: BinaryIO | Gzip, path: Path) -> Any:
     """nibabel's header, unchecked (its checks mend); `InputError` where the file is not a single NIfTI file."""
     try:
         raw = handle.read(Nifti2Header.sizeof_hdr)
@@ -98,34 +88,37 @@ def _dims(header: Any, path: Path) -> tuple[int, ...]:
     return (*sizes[:count], *(1,) * (3 - count))
 
 
-def _voxels(handle: BinaryIO | _Gzip, header: Any, dims: tuple[int, ...], path: Path) -> Array:
-    """As stored: (K, J, I), or with frames or colours last. No memory is taken for data that cannot be there."""
+def _dtype(header: Any, dims: tuple[int, ...], path: Path) -> np.dtype[Any]:
+    """The type of the stored voxels; `InputError` for types that are no numbers or colours."""
     try:
-        dtype = header.get_data_dtype()
+        dtype: np.dtype[Any] = header.get_data_dtype()
     except KeyError:
         dtype = np.dtype(np.void)
     if not dtype.names and (dtype.kind not in "iuf" or dtype.itemsize > 8):
         raise InputError(f"{path.name} has voxels of NIfTI type {header['datatype']}, not supported; save it as float.")
     if dtype.names and math.prod(dims[3:]) > 1:
         raise InputError(f"{path.name} is a colour image with more than three dimensions; save one frame of it.")
-    needed = math.prod(dims) * dtype.itemsize
-    packed = isinstance(handle, _Gzip)
+    return dtype
+
+
+def _offset(header: Any, path: Path) -> int:
+    """Where the voxels begin, in bytes."""
     try:
-        offset = max(header.get_data_offset(), header.sizeof_hdr)
-        if offset + needed > path.stat().st_size * (_LARGEST_DEFLATE_RATIO if packed else 1):
-            raise EOFError
-        array: Array = ArrayProxy(handle, (dims, dtype, offset), mmap=False).get_unscaled().T
-        while packed and handle.read(1 << 20):  # gzip looks at its checksum at the end of the stream only
-            pass
-    except (OSError, EOFError, ValueError, OverflowError, zlib.error) as error:
-        raise InputError(
-            f"{path.name} is truncated or damaged: the image data that its header states ({needed} bytes) are not all "
-            "there or fail their checksum; copy or export it again."
-        ) from error
-    if dtype.names:
-        return array.reshape(array.shape[-3:])[..., np.newaxis].view(np.uint8)
-    array = np.moveaxis(array.reshape((-1, *array.shape[-3:])), 0, -1)  # (..., T, K, J, I) -> (K, J, I, all others)
-    return array[..., 0] if array.shape[3] == 1 else array
+        return max(int(header.get_data_offset()), int(header.sizeof_hdr))
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{path.name} is truncated or damaged: its header says no valid start of the data.") from error
+
+
+def _frames(header: Any, dims: tuple[int, ...]) -> tuple[str, ...]:
+    """What the frames of an image with more than three dimensions are, by the unit of its fourth (nifti1.h)."""
+    count = math.prod(dims[3:])
+    if count < 2:
+        return ()
+    step, start = float(header["pixdim"][4]), float(header["toffset"])
+    unit = _FRAME_UNITS.get(int(header["xyzt_units"]) & 0x38)
+    if unit is None or len(dims) > 4 or not math.isfinite(step) or step <= 0:
+        return tuple(f"frame {n}" for n in range(1, count + 1))
+    return tuple(f"at {start + n * step:g} {unit}" for n in range(count))
 
 
 def _affine(header: Any, dims: tuple[int, ...], name: str, warnings: list[str]) -> tuple[Matrix, tuple[int, ...]]:

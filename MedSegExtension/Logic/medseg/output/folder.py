@@ -171,6 +171,7 @@ def _write_summary(result: Result, stage: Path, monitor: Monitor, seconds: float
             for t in result.tables.values()
         },
         "warnings": list(dict.fromkeys([*result.warnings, *monitor.warnings])),
+        "notes": list(dict.fromkeys([*result.notes, *monitor.notes])),
         "seconds": {**dict(provenance.get("seconds", {})), "write": round(seconds, 4)},
         "files": [*files, RESULT_FILE],
     }

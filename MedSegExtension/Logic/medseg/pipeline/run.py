@@ -27,6 +27,7 @@ from ..model.package import Model, load_model
 from ..monitor import Monitor
 from ..result import Result, Table
 from .infer import Scores, infer
+from .plausible import check_classes, check_modality
 from .postprocess import postprocess
 from .preprocess import Prepared, prepare
 from .restore import labels_suffice, restore
@@ -92,8 +93,8 @@ def run(
     result.provenance["seconds"] = {k: round(v, 4) for k, v in monitor.seconds.items()}
     result.provenance["seconds"]["total"] = round(time.perf_counter() - started + monitor.seconds.get("read", 0.0), 4)
     result.provenance["required_models"] = {name: r.provenance["model"] for name, r in required.items()}
-    result.warnings = tuple(monitor.warnings)
-    result.provenance["warnings"] = list(result.warnings)
+    result.warnings, result.notes = tuple(monitor.warnings), tuple(monitor.notes)
+    result.provenance |= {"warnings": list(result.warnings), "notes": list(result.notes)}
     return result
 
 
@@ -157,16 +158,7 @@ def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Moni
             raise InputError(
                 f"{volume.name} is a single slice ({volume.grid}), but {manifest.title} is a 3D model; choose a volume."
             )
-        if channel.modality and volume.modality is None:
-            monitor.warn(
-                f"The modality of {volume.name} is not known; make sure that it is {' or '.join(channel.modality)}, "
-                f"which {manifest.title} was trained on."
-            )
-        elif channel.modality and volume.modality not in channel.modality:
-            monitor.warn(
-                f"{volume.name} is {volume.modality}, but {manifest.title} was trained on "
-                f"{' or '.join(channel.modality)}: expect wrong results."
-            )
+        check_modality(volume, channel.modality, manifest.title, monitor)
         checked.append(volume)
     return checked
 
@@ -244,6 +236,7 @@ def _run_one(
                 result.layers, volumes[0].array, grid, connectivity=manifest.lesion_connectivity, unit=unit,
                 projection=volumes[0].is_projection,
             )  # fmt: skip
+            check_classes(manifest, result, prepared, output.details.get("highest", {}), monitor)
     if manifest.measurements:
         with monitor.stage("measure"):
             result.tables = further_tables(manifest, result, volumes[0], required, monitor)

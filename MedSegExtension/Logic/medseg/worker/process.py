@@ -183,8 +183,8 @@ class Worker:
         def listen(event: Event) -> None:
             nonlocal last
             now = time.monotonic()
-            if event.kind == "warning":
-                self.channel.send("warning", id=number, text=event.text)
+            if event.kind in ("warning", "note"):
+                self.channel.send(event.kind, id=number, text=event.text)
             elif event.kind == "stage" or now - last >= _PROGRESS_SECONDS:
                 last = now
                 self.channel.send(

@@ -135,6 +135,7 @@ def result_message(result: Result, folder: Path) -> dict[str, Any]:
         },
         "provenance": result.provenance,
         "warnings": list(result.warnings),
+        "notes": list(result.notes),
     }
 
 
@@ -158,5 +159,6 @@ def result_from(message: dict[str, Any], folder: Path) -> Result:
         },
         provenance=message["provenance"],
         warnings=tuple(message["warnings"]),
+        notes=tuple(message["notes"]),
         plane=message["plane"],
     )

@@ -71,8 +71,8 @@ def fit(card: ModelCard, volumes: Sequence[Volume | None]) -> Fit:
                 ).format(name=volume.name, count=volume.channels)
             )
         if channel.modality and volume.modality is None:
-            warnings.append(
-                _("The modality of {name} is not known; the model expects {modality}.").format(
+            lines.append(
+                _("{name} does not state its modality; the model expects {modality}.").format(
                     name=volume.name, modality=" / ".join(channel.modality)
                 )
             )

@@ -36,6 +36,7 @@ class RunSection:
         self._devices: list[dict[str, Any]] = []
         self._lines: list[str] = []
         self._warnings: list[str] = []
+        self._notes: list[str] = []
         ui.applyButton.connect("clicked(bool)", on_apply)
         ui.cancelButton.connect("clicked(bool)", on_cancel)
         ui.refreshDevicesButton.connect("clicked(bool)", on_devices)
@@ -105,9 +106,15 @@ class RunSection:
         self._warnings.append(sentence)
         self.log(_("Warning: {sentence}").format(sentence=sentence))
 
+    def note(self, sentence: str) -> None:
+        """A plain fact of the run: told now, and when it ends."""
+        if sentence not in self._notes:
+            self._notes.append(sentence)
+            self.log(sentence)
+
     def begin(self, sentence: str) -> None:
         """A run starts."""
-        self._warnings = []
+        self._warnings, self._notes = [], []
         self.log(sentence)
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = 0
@@ -118,8 +125,8 @@ class RunSection:
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = 100 if done else 0
         warnings = [_("Warning: {w}").format(w=w) for w in self._warnings] if done else []
-        self._ui.progressLabel.text = "\n".join([sentence, *warnings])
-        self._warnings = []
+        self._ui.progressLabel.text = "\n".join([sentence, *(self._notes if done else []), *warnings])
+        self._warnings, self._notes = [], []
         self.log(sentence)
 
     def log(self, sentence: str) -> None:

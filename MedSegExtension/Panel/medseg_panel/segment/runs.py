@@ -29,6 +29,8 @@ class RunView(Protocol):
 
     def run_warning(self, sentence: str) -> None: ...
 
+    def run_note(self, sentence: str) -> None: ...
+
     def run_ended(self, sentence: str, outcome: Outcome | None, failed: bool) -> None: ...
 
 
@@ -137,6 +139,10 @@ class Runs:
     def on_warning(self, sentence: str) -> None:
         if self._job is not None:
             self._view.run_warning(sentence)
+
+    def on_note(self, sentence: str) -> None:
+        if self._job is not None:
+            self._view.run_note(sentence)
 
     def on_cancelled(self) -> None:
         job, self._job = self._job, None

@@ -289,6 +289,8 @@ class WorkerClient:
             run.listener.on_progress(message["stage"], message["text"], message["fraction"], message["seconds_left"])
         elif kind == "warning":
             run.listener.on_warning(message["text"])
+        elif kind == "note":
+            run.listener.on_note(message["text"])
         elif kind == "result":
             if run.cancelled:
                 self._finish(run.number, run.listener.on_cancelled)

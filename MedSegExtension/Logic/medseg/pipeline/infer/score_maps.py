@@ -23,6 +23,7 @@ Region = tuple[slice, slice, slice]
 # Stands for "impossible" among logits: its softmax and sigmoid are 0 in float32, and sums of it stay finite.
 _IMPOSSIBLE = -1e4
 _STEPS = 65535
+_STRIDE = 4
 
 
 class Scores:
@@ -115,6 +116,7 @@ class Store:
         self.monitor = monitor
         self.not_numbers = 0
         self.values = 0
+        self._highest: FloatArray | None = None
         self._maps: ScoreMaps | None = None
         self._thresholds: FloatArray | None = None
 
@@ -161,6 +163,7 @@ class Store:
     def put(self, region: Region, values: FloatArray) -> None:
         """Store ``values`` (C, k, j, i) of `read` (or a weighted mean of such) at ``region`` (numpy slices)."""
         maps = self.maps(values.shape[0])
+        self._look_at(values)
         if maps._labels is not None and self.output.activation == "labels":
             maps._labels[region] = self._ready_labels(values[0])
             return
@@ -178,6 +181,23 @@ class Store:
             for channel, values in enumerate(probabilities):
                 # The half rounds to the nearest step.
                 maps._fixed[channel][region] = np.clip(values, 0, 1) * np.float32(_STEPS) + np.float32(0.5)
+
+    def _look_at(self, values: FloatArray) -> None:
+        """Remember the highest probability of each channel, on every fourth voxel of each axis that has many."""
+        if self.output.activation == "labels":
+            return
+        few = values[(slice(None), *(slice(None, None, _STRIDE if n >= 16 else 1) for n in values.shape[1:]))]
+        if self.output.logits:
+            few = softmax(few) if self.output.activation == "softmax" else sigmoid(few)
+        highest = few.reshape(len(few), -1).max(axis=1)
+        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
+
+    def highest(self) -> dict[str, float]:
+        """The highest probability of each class that `_look_at` saw."""
+        if self._highest is None:
+            return {}
+        first = 1 if self.output.activation == "sigmoid" else 0
+        return {c.name: float(self._highest[c.value - first]) for c in self.manifest.classes}
 
     def _ready_labels(self, values: FloatArray) -> npt.NDArray[np.uint16]:
         whole = np.rint(values)
@@ -208,7 +228,7 @@ class Store:
 
     def restart(self) -> None:
         """Forget what was stored and counted; the run begins anew."""
-        self._maps, self.not_numbers, self.values = None, 0, 0
+        self._maps, self._highest, self.not_numbers, self.values = None, None, 0, 0
 
     def tell(self) -> None:
         """Warn of NaN in what was read."""
@@ -222,7 +242,7 @@ class Store:
         """The filled maps."""
         self.tell()
         maps = self.maps(self.least_channels())
-        maps.details = details | {"nan": self.not_numbers}
+        maps.details = details | {"nan": self.not_numbers, "highest": self.highest()}
         return maps
 
     def least_channels(self) -> int:
