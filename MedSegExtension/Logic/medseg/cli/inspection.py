@@ -20,16 +20,18 @@ def list_command(command: Command) -> int:
     from ..model.store import installed_models
     from .models_catalogue import show_published
 
-    cards = sorted(installed_models(), key=lambda c: c.id)
+    cards = sorted(installed_models(), key=lambda c: (c.demonstration, c.id))
     command.document["models"] = [card_document(c) for c in cards]
-    rows = [
-        [c.id, c.error or c.title, c.task, ", ".join(c.modality), c.version, _size(c), c.license] for c in cards
-    ]  # fmt: skip
+    rows = [[c.id, _title(c), c.task, ", ".join(c.modality), c.version, _size(c), c.license] for c in cards]
     command.table(["id", "title", "task", "modality", "version", "size", "licence"], rows, right=(5,))
     if not cards:
         command.say("No models are installed.")
     command.say()
     return show_published(command, [])
+
+
+def _title(card: ModelCard) -> str:
+    return card.error or card.title + (" (demonstration)" if card.demonstration else "")
 
 
 def show_command(command: Command, model: str, weights: Path | None) -> int:
@@ -53,6 +55,7 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
     if card.error:
         command.say(f"This model cannot be used: {card.error}")
     for word, value in (
+        ("demonstration", "trained on drawings only, to show the software" if card.demonstration else ""),
         ("description", card.description), ("intended use", card.intended_use), ("task", card.task),
         ("body part", card.body_part), ("modality", ", ".join(card.modality)),
         ("inputs", "; ".join(f"{c.name} {'/'.join(c.modality)} {c.description}".strip() for c in card.channels)),
@@ -60,6 +63,7 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
         ("expects", ", ".join(f"{k} {v}" for k, v in card.expects.items())),
         ("requires", ", ".join(f"{r.model} (as {r.name})" for r in card.requires)),
         ("trained on", card.training_data), ("limitations", " ".join(card.limitations)),
+        ("assumed", "\n                 ".join(card.assumptions)),
         ("figures", "; ".join(f"{k}: {v}" for k, v in card.figures.items())), ("source", card.source),
         ("licence", card.license), ("citation", card.citation), ("size", _size(card)),
         ("folder", "" if more else str(card.folder)),

@@ -91,8 +91,11 @@ def import_command(
         proposal = propose(file)
         for sentence in proposal.guesses:
             command.say(f"guessed: {sentence}")
-        manifest = proposal.answered(_answers(command, proposal, answers, yes=yes))
-        command.document["guesses"] = proposal.guesses
+        chosen = _answers(command, proposal, answers, yes=yes)
+        manifest = proposal.answered(chosen)
+        for question, text in proposal.taken(chosen):
+            command.say(f"{question}: {text}")
+        command.document |= {"guesses": proposal.guesses, "answers": dict(proposal.taken(chosen))}
     elif answers:
         raise InputError("--answer is for ONNX files without --recipe; everything else brings its own description.")
     with command.reporter:

@@ -31,6 +31,11 @@ _MEMORY_TEXTS = (
     "insufficient memory", "cl_out_of_resources", "cl_mem_object_allocation_failure", "cl_out_of_host_memory",
     "exceeded max size of memory", "unable to allocate",
 )  # fmt: skip
+# What ONNX Runtime says where the sizes inside a network do not fit together.
+_SIZE_TEXTS = (
+    "broadcast an axis", "non concat axis dimensions", "cannot be reshaped", "dimension mismatch", "shape mismatch",
+    "must match", "incompatible dimensions", "input shape:{", "invalid input shape",
+)  # fmt: skip
 # Operators whose place decides the speed; shape arithmetic belongs on the CPU.
 _HEAVY = {
     "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
@@ -133,7 +138,7 @@ class Session:
             values = self._runner.call(lambda: session.run(names, feeds, options), self._monitor, stop)
         except Exception as error:
             self._monitor.checkpoint()
-            raise self._translated(error, "run") from error
+            raise self._translated(error, "run", feeds=feeds) from error
         return dict(zip(names, values, strict=True))
 
     def to_cpu(self) -> None:
@@ -264,7 +269,9 @@ class Session:
             return ModelError(f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}.")
         return DeviceError(f"{name} cannot run on {_WORDS_OF[self.providers_requested[0]]}: {error}. Choose the CPU.")
 
-    def _translated(self, error: Exception, what: str, place: str = "") -> Exception:
+    def _translated(
+        self, error: Exception, what: str, place: str = "", feeds: dict[str, Array] | None = None
+    ) -> Exception:
         place = place or self.device
         text = str(error)
         if isinstance(error, MemoryError) or any(t in text.lower() for t in _MEMORY_TEXTS):
@@ -276,6 +283,13 @@ class Session:
             return ModelError(
                 f"{self._model.manifest.title}: the network does not take what its manifest feeds it: "
                 f"{plain_words(error)}."
+            )
+        if feeds and any(t in text.lower() for t in _SIZE_TEXTS):
+            sizes = ", ".join(" x ".join(map(str, array.shape)) for array in feeds.values())
+            return ModelError(
+                f"{self._model.manifest.title}: the network cannot take an image of this size ({sizes}): its own parts "
+                "do not fit together there, as where it halves an odd size. Give the manifest the multiple_of that its "
+                "sizes must be of (often 16 or 32), or import the network again, which finds it out."
             )
         return DeviceError(f"{self._model.manifest.title} failed on {place}: {plain_words(error)}.")
 

@@ -90,6 +90,8 @@ class ModelCard:
     intended_use: str = ""
     training_data: str = ""
     limitations: tuple[str, ...] = ()
+    assumptions: tuple[str, ...] = ()
+    demonstration: bool = False
     figures: dict[str, str] = field(default_factory=dict)
     citation: str = ""
     channels: tuple[CardChannel, ...] = ()
@@ -180,6 +182,8 @@ def card_from(raw: dict[str, Any], folder: Path, name: str) -> ModelCard:
         intended_use=text(card, "intended_use"),
         training_data=text(card, "training_data"),
         limitations=tuple(_strings(card.get("limitations"))),
+        assumptions=tuple(_strings(card.get("assumptions"))),
+        demonstration=raw.get("demonstration") is True,
         figures=figures,
         citation=text(card, "citation"),
         channels=channels,

@@ -85,6 +85,8 @@ def run(
     chosen_options(model.manifest, options.choices)  # an unknown choice is refused before anything is read
     for sentence in model.warnings:
         monitor.warn(sentence)
+    if model.manifest.demonstration:
+        monitor.note(f"{model.manifest.title} is a demonstration: it was trained on drawings, not on patients.")
     with monitor.stage("read"):
         volumes = network_volumes(model.manifest, inputs, options, monitor)
     started = time.perf_counter()

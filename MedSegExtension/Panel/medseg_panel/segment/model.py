@@ -58,7 +58,9 @@ class ModelSection:
 
     def refresh(self) -> None:
         """Read the installed models anew, keeping the choice where it is still there."""
-        cards = sorted(self._store.installed_models(), key=lambda c: (not c.has_weights, c.title.lower()))
+        cards = sorted(
+            self._store.installed_models(), key=lambda c: (not c.has_weights, c.demonstration, c.title.lower())
+        )
         self._cards = {card.id: card for card in cards}
         self._filling = True
         self._ui.modelList.clear()
@@ -86,7 +88,8 @@ class ModelSection:
         self._show(text)
 
     def _item(self, card: ModelCard) -> Any:
-        note = "" if card.has_weights else _(" (needs weights)")
+        note = _(" (demonstration)") if card.demonstration else ""
+        note += "" if card.has_weights else _(" (needs weights)")
         item = qt.QTreeWidgetItem()
         texts = (card.title + note, "/".join(card.modality), card.task, card.source, card.license, size_text(card.size))
         for column, text in enumerate(texts):
@@ -173,6 +176,8 @@ def card_text(card: ModelCard, note: str = "") -> str:
         parts.append(f"<b>{_('Cannot be used')}:</b> {escape(card.error)}")
     elif not card.has_weights:
         parts.append(f"<b>{_('Needs weights')}:</b> " + _("the ONNX file of this model is not on this computer."))
+    if card.demonstration:
+        parts.append(f"<b>{_('Demonstration')}:</b> " + _("trained on drawings only, to show the software."))
     if card.description:
         parts.append(escape(card.description))
     if card.limitations:
@@ -187,6 +192,7 @@ def details_text(card: ModelCard) -> str:
         (_("Intended use"), card.intended_use),
         (_("Classes"), ", ".join(c.name for c in card.classes)),
         (_("Trained on"), card.training_data),
+        (_("Assumed on import"), " ".join(card.assumptions)),
         (_("Figures"), "; ".join(f"{name}: {value}" for name, value in card.figures.items())),
         (_("Needs"), ", ".join(r.model for r in card.requires)),
         (_("Source"), card.source),

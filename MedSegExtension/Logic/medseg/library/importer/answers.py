@@ -21,6 +21,9 @@ WINDOWS = {
 }
 
 
+DISPLAY_1, DISPLAY_255 = "display window to 0..1", "display window to 0..255"
+
+
 def _numbers(id: str, text: str) -> list[float]:
     try:
         values = [float(part) for part in re.split(r"[\s,x]+", text.strip()) if part]
@@ -106,8 +109,16 @@ def _window(raw: dict[str, Any], text: str) -> None:
     )
 
 
+def _display(highest: float) -> dict[str, Any]:
+    """What a viewer shows: from the darkest to the brightest, but for half a percent at each end."""
+    return {"step": "minmax", "scope": "volume", "percentiles": [0.5, 99.5], "output": [0.0, highest], "clip": True}
+
+
 def _intensity(raw: dict[str, Any], text: str) -> None:
+    windowed = any(s["step"] == "window" for s in raw["preprocessing"])
     steps: dict[str, list[dict[str, Any]]] = {
+        DISPLAY_1: [] if windowed else [_display(1.0)],
+        DISPLAY_255: [{"step": "affine", "scale": 255.0}] if windowed else [_display(255.0)],
         "none": [],
         "zscore": [{"step": "zscore", "scope": "volume"}],
         "zscore per slice": [{"step": "zscore", "scope": "slice"}],

@@ -18,7 +18,9 @@ from ...errors import InputError, ModelError
 from ...model.onnx_check import check_safe, embedded_manifest, read_onnx
 from ...model.package import parse_manifest, read_json
 from . import onnx_tidy
-from .answers import APPLY, PALETTE, WINDOWS, ordered
+from .answers import APPLY, DISPLAY_1, DISPLAY_255, PALETTE, WINDOWS, ordered
+from .input_scale import wanted_scale
+from .size_probe import SizeProbe
 
 AnswerKind = Literal["choice", "text", "numbers", "names"]
 
@@ -59,8 +61,18 @@ class Proposal:
                 raise InputError(f"{id}: {text!r} is not one of {', '.join(question.choices)}.")
             APPLY[id](raw, text)
         raw["preprocessing"] = ordered(raw["preprocessing"])
+        raw["card"]["assumptions"] = [*self.guesses, *(f"{q}: {text}" for q, text in self.taken(answers))]
         parse_manifest(raw, "proposal")
         return raw
+
+    def taken(self, answers: dict[str, str]) -> list[tuple[str, str]]:
+        """Each question's id with the answer that holds, and whether it was given or is the proposal's own."""
+        found = []
+        for question in self.questions:
+            given = answers.get(question.id, "").strip()
+            text = given or question.default or "(nothing)"
+            found.append((question.id, f"{text} ({'as answered' if given else 'proposed, not confirmed'})"))
+        return found
 
 
 def propose(path: Path) -> Proposal:
@@ -108,6 +120,7 @@ class _Reader:
         dims = len(space)
         steps = self._space(dims, space)
         output, activation, logits, count, out_layout, task = self._output(dims, layout)
+        inference = self._inference(dims, space) | self._tried(layout, channels, space, output, task, shape[0])
         quantised = self._quantisation(output)
         several = [f"image {n + 1}" for n in range(channels)]
         raw: dict[str, Any] = {
@@ -127,14 +140,14 @@ class _Reader:
             "channels": [{"name": name} for name in (["image"] if channels in (1, 3) else several)],
             "preprocessing": steps,
             "inputs": [{"name": value.name, "layout": layout, **self._dtype(value)}],
-            "inference": self._inference(dims, space),
+            "inference": inference,
             "output": {"tensor": output, "layout": out_layout, "activation": activation, "logits": logits, **quantised},
             "classes": self._classes(count, activation, task),
         }  # fmt: skip
         if channels == 3:
             raw["preprocessing"].append({"step": "to_rgb"})
             self.guess("The input has three channels: one volume is taken, repeated as red, green and blue.")
-        self._ask_intensity(channels)
+        self._ask_intensity(value.name, channels)
         self._ask_modality()
         self.ask(
             "license", "What is the model's licence?", "text", raw["license"], why="It is shown on the model's card."
@@ -199,9 +212,34 @@ class _Reader:
         if dims == 2:
             return {"mode": "slicewise", "plane": "axial"}
         if any(n is None for n in space):
-            self.guess("The space is open: the whole volume is given at once, padded to a multiple of 16 per axis.")
-            return {"mode": "whole", "multiple_of": 16}
+            self.guess("The space is open: the whole volume is given at once.")
         return {"mode": "whole"}
+
+    def _tried(
+        self, layout: str, channels: int, space: list[int | None], output: str, task: str, batch: int | None
+    ) -> dict[str, Any]:
+        """What running the network on small images shows: the multiple that sizes must be of, whether batches work."""
+        opens = any(n is None for n in space)
+        if not opens and batch is not None:
+            return {}
+        probe = SizeProbe(self.path, tuple(space), channels, layout.endswith("C"), output, task == "classification")
+        tried = probe.look(self.path.name)
+        found: dict[str, Any] = {}
+        if opens and tried.multiple is None:
+            found["multiple_of"] = 16
+            self.guess(f"Which sizes the network takes was not found out: {tried.reason}. Multiples of 16 are assumed.")
+        elif opens and tried.multiple == 1:
+            self.guess("The network was run on small images: it takes any size.")
+        elif opens:
+            found["multiple_of"] = tried.multiple
+            self.guess(
+                f"The network was run on small images: it takes sizes that are multiples of {tried.multiple}; others "
+                "are padded."
+            )
+        if len(space) == 2 and tried.batch is False:
+            found["batch"] = 1
+            self.guess("Several images at once do not give what each gives alone: one is run at a time.")
+        return found
 
     # -- output ---------------------------------------------------------------------------------------------
 
@@ -294,15 +332,24 @@ class _Reader:
 
     # -- values ---------------------------------------------------------------------------------------------
 
-    def _ask_intensity(self, channels: int) -> None:
+    def _ask_intensity(self, name: str, channels: int) -> None:
+        scale = wanted_scale(self.model, name, channels)
+        if scale.sentence:
+            self.guess(scale.sentence)
+        elif channels != 3:
+            self.guess("Nothing in the file says how values are scaled before the network; a z-score is proposed.")
+        default = {1: DISPLAY_1, 255: DISPLAY_255}.get(scale.highest, DISPLAY_1 if channels == 3 else "zscore")
         self.ask(
             "window", "Which CT windows does the network see? (none for MR and films)", "choice", "none",
             tuple(k for k, v in WINDOWS.items() if v is None or len(v) == channels or len(v) == 1),
             why="A window cuts HU to its range and scales it to 0..1.",
         )  # fmt: skip
         self.ask(
-            "intensity", "How are the values scaled before the network?", "choice", "zscore",
-            ("none", "zscore", "zscore per slice", "minmax", "minmax per slice", "divide by 255", "imagenet"),
+            "intensity", "How are the values scaled before the network?", "choice", default,
+            (
+                "none", "zscore", "zscore per slice", "minmax", "minmax per slice", DISPLAY_1, DISPLAY_255,
+                "divide by 255", "imagenet",
+            ),
             why="A network that sees another scale than in training gives meaningless results.",
         )  # fmt: skip
 

@@ -170,7 +170,10 @@ class Weights(Part):
 
 
 class Card(Part):
-    """What a reader must know. ``figures``: metric -> value as published or held out, with where it comes from."""
+    """What a reader must know. ``figures``: metric -> value as published or held out, with where it comes from.
+
+    ``assumptions``: what was guessed, and which answers were taken, when the model was imported.
+    """
 
     description: str = ""
     intended_use: str = ""
@@ -178,13 +181,15 @@ class Card(Part):
     limitations: list[str] = []
     figures: dict[str, str] = {}
     citation: str = ""
+    assumptions: list[str] = []
 
 
 class Manifest(Part):
     """A model package's manifest (``manifest.json``).
 
     ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond
-    those that every run has. ``choices``: settings that the user may choose when running, by name.
+    those that every run has. ``choices``: settings that the user may choose when running, by name. ``demonstration``:
+    trained on drawings only, to show the software; lists name it so and have it last.
     """
 
     medseg_manifest: Literal[1]
@@ -193,6 +198,7 @@ class Manifest(Part):
     title: str
     task: Literal["segmentation", "classification"]
     body_part: str = ""
+    demonstration: bool = False
     license: str
     source: str = ""
     card: Card = Card()
