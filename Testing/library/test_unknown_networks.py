@@ -47,7 +47,7 @@ def u_net(path: Path, halvings: int, dims: int = 2, thick: bool = False) -> Path
         weights[f"scale{n}"] = np.array([1, 1, *kernel], np.float32)
         nodes.append(helper.make_node("Resize", [name, "", f"scale{n}"], [f"u{n}"], mode="nearest"))
         nodes.append(helper.make_node("Concat", [f"u{n}", skip], [f"c{n}"], axis=1))
-        weights[f"w{n}"] = np.full((1, 2 if n else 2, *[1] * dims), 0.5, np.float32)
+        weights[f"w{n}"] = np.full((1, 2, *[1] * dims), 0.5, np.float32)
         nodes.append(helper.make_node("Conv", [f"c{n}", f"w{n}"], [f"m{n}"]))
         name = f"m{n}"
     weights["last"] = np.array([0.0, 1.0], np.float32).reshape(2, 1, *[1] * dims)
@@ -166,7 +166,8 @@ def per_channel(values: np.ndarray) -> np.ndarray:
         ),
         (
             [("Div", ["x", "a"], "m"), ("Sub", ["m", "b"], "n"), ("Div", ["n", "c"], "s")],
-            {"a": 255.0, "b": per_channel(MEAN), "c": per_channel(STD)}, "display window to 0..255", "it wants 0 to 255",
+            {"a": 255.0, "b": per_channel(MEAN), "c": per_channel(STD)},
+            "display window to 0..255", "it wants 0 to 255",
         ),
         (
             [("Sub", ["x", "a"], "s")], {"a": per_channel(np.array([103.939, 116.779, 123.68]))},

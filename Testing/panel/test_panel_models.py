@@ -217,11 +217,14 @@ def test_the_list_dialog_gives_the_chosen_row(host: Host) -> None:
     from medseg_panel.dialogs import list_dialog
 
     rows = [("one", "brain"), ("two", "chest")]
-    dialog, shown = list_dialog(None, "Install", "Which one?", ("Model", "System"), rows, "Install")
+    cards = ["<b>one</b>", "the card of two"]
+    dialog, shown = list_dialog(None, "Install", "Which one?", ("Model", "System"), rows, "Install", cards)
+    (card,) = dialog.findChildren(qt.QTextBrowser)
     button = next(b for b in dialog.findChildren(qt.QPushButton) if b.text == "Install")
     assert not button.enabled
     shown.setCurrentItem(shown.topLevelItem(1))
     assert button.enabled and shown.indexOfTopLevelItem(shown.currentItem()) == 1
+    assert "the card of two" in card.plainText
     done: list[int] = []
     dialog.connect("finished(int)", lambda result: done.append(result))
     button.click()

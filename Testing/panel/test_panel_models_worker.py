@@ -59,7 +59,8 @@ def choose_row(dialogs: Any, monkeypatch: pytest.MonkeyPatch, wanted: Callable[[
     """The user takes the first row that is ``wanted``; the rows are kept."""
     seen: list[Any] = []
 
-    def choose(title: str, text: str, columns: Any, rows: Any, accept: str) -> int:
+    def choose(title: str, text: str, columns: Any, rows: Any, accept: str, details: Any = ()) -> int:
+        dialogs.details = list(details)
         seen.extend(rows)
         return next(n for n, row in enumerate(rows) if wanted(row))
 
@@ -80,6 +81,7 @@ def test_tfjs_weights_become_a_model_that_can_be_applied(
     host.wait_for(lambda: not real.panel.more.busy, 90)
     assert real.dialogs.errors == []
     assert rows and all("MeshNet" in row[0] for row in rows), "only models that come as such a file are offered"
+    assert any("white and grey matter" in card.lower() for card in real.dialogs.details), "the card comes before it"
     assert real.panel.model.card is not None and real.panel.model.card.id == "meshnet-gwm-light"
     assert real.panel.model.card.has_weights and real.panel.model.card.folder.is_relative_to(tmp_path)
     assert not list(tmp_path.glob("medseg-*")), "the import left files behind"

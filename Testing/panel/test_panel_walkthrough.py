@@ -73,8 +73,10 @@ def test_choose_run_look_click_cancel_run_again(host: Host, panel: Any, shared: 
 
     ui.windowingSection.collapsed = False
     ui.showAsModelButton.click()
+    host.wait_for(lambda: not panel.view.running, 60)
     host.scroll_to(ui.windowingSection)
     host.screenshot(pictures / "3-windowing.png")
+    assert slicer.util.getNodes("T1 as *", scene), "the network's real input is a volume beside the original"
     ui.showAsModelButton.click()
     ui.windowingSection.collapsed = True
 

@@ -83,6 +83,7 @@ class FakeDialogs:
     agrees: bool = True
     row: int = 0
     lists: list[tuple[str, list[Sequence[str]]]] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
     forms: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     answers: dict[str, str] | None = None
     errors: list[str] = field(default_factory=list)
@@ -104,8 +105,12 @@ class FakeDialogs:
     def folder(self, title: str) -> str:
         return self.path
 
-    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
+    def choose(
+        self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str,
+        details: Sequence[str] = (),
+    ) -> int:  # fmt: skip
         self.lists.append((text, list(rows)))
+        self.details = list(details)
         return self.row
 
     def ask(

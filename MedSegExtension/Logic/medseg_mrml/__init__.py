@@ -15,6 +15,7 @@ _PUBLIC = {
     "Snapshot": "snapshot",
     "apply_result": "segmentation",
     "color_series": "tables",
+    "network_view_nodes": "volumes",
     "node_from_volume": "volumes",
     "plot_table": "tables",
     "probability_nodes": "volumes",

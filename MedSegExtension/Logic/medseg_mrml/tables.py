@@ -43,6 +43,7 @@ def table_to_node(
         node.SetAttribute(NAME_ATTRIBUTE, table.name)
         for n, column in enumerate(table.columns):
             node.AddColumn(_column_array(column, [row[n] for row in table.rows]))
+            node.SetColumnTitle(column.name, heading(column))
             if column.unit:
                 node.SetColumnUnitLabel(column.name, column.unit)
             if column.description:
@@ -53,6 +54,11 @@ def table_to_node(
     if reference_node is not None:
         place_beside(scene, node, reference_node)
     return node
+
+
+def heading(column: Column) -> str:
+    """What a table view calls the column; the view adds the unit itself, which is in the name of the CSV column."""
+    return column.name.removesuffix(f"_{column.unit}") if column.unit else column.name
 
 
 def table_from_node(node: Any) -> Table:

@@ -27,6 +27,7 @@ _STEP_TAGS = {
     "WindowWidth": "0028,1051",
 }
 IMAGE_POSITION = "0020,0032"
+_VIEW_OF = "MedSeg.ViewOf"
 
 
 def volume_from_node(node: Any) -> Volume:
@@ -90,6 +91,40 @@ def probability_nodes(result: Result, scene: Any, *, reference_node: Any) -> dic
         place_beside(scene, node, reference_node)
         nodes[name] = node
     return nodes
+
+
+def network_view_nodes(result: Result, scene: Any, *, reference_node: Any, title: str) -> list[Any]:
+    """A volume node for each channel of a `medseg.pipeline.network_view` result, beside ``reference_node``.
+
+    Each is called "<volume> as <title> sees it"; nodes that an earlier call made of the same volume and model are
+    filled anew. Level and width are set to all values that the network gets; no view is changed.
+    """
+    nodes = []
+    for name, array in result.probabilities.items():
+        words = f"{reference_node.GetName()} as {title} sees it"
+        wanted = words if len(result.probabilities) == 1 else f"{words} ({name})"
+        node = _earlier_view(scene, reference_node, wanted)
+        if node is None:
+            node = node_from_volume(Volume(array, result.grid), scene, name=wanted)
+            node.SetAttribute(_VIEW_OF, f"{reference_node.GetID()} {wanted}")
+        else:
+            image = vtk.vtkImageData()
+            fill_image(image, np.asarray(array))
+            node.SetIJKToRASMatrix(ijk_to_ras(result.grid))
+            node.SetAndObserveImageData(image)
+        node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
+        low, high = float(array.min()), float(array.max())
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(max(high - low, 1e-6), (high + low) / 2)
+        place_beside(scene, node, reference_node)
+        nodes.append(node)
+    return nodes
+
+
+def _earlier_view(scene: Any, reference: Any, wanted: str) -> Any:
+    count = scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes = (scene.GetNthNodeByClass(n, "vtkMRMLScalarVolumeNode") for n in range(count))
+    return next((v for v in volumes if v.GetAttribute(_VIEW_OF) == f"{reference.GetID()} {wanted}"), None)
 
 
 def _dicom_tags(node: Any, grid: Grid) -> dict[str, Any]:

@@ -41,9 +41,17 @@ class SlicerDialogs:
         """A folder, "" where none was chosen."""
         return self._remember(qt.QFileDialog.getExistingDirectory(self._parent, title, self._last()))
 
-    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
-        """A list with one row to choose; its number, -1 where none was chosen."""
-        dialog, rows_shown = list_dialog(self._parent, title, text, columns, rows, accept)
+    def choose(
+        self,
+        title: str,
+        text: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        accept: str,
+        details: Sequence[str] = (),
+    ) -> int:
+        """A list with one row to choose; its number, -1 where none was chosen. ``details``: rich text for each row."""
+        dialog, rows_shown = list_dialog(self._parent, title, text, columns, rows, accept, details)
         accepted = dialog.exec_() == qt.QDialog.Accepted
         chosen = rows_shown.indexOfTopLevelItem(rows_shown.currentItem()) if rows_shown.selectedItems() else -1
         dialog.deleteLater()
@@ -124,7 +132,13 @@ def _words(text: str, bold: bool = False) -> Any:
 
 
 def list_dialog(
-    parent: Any, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str
+    parent: Any,
+    title: str,
+    text: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    accept: str,
+    details: Sequence[str] = (),
 ) -> tuple[Any, Any]:
     """The dialog of `SlicerDialogs.choose`, not shown yet, and its list."""
     dialog = qt.QDialog(parent) if parent is not None else qt.QDialog()
@@ -146,7 +160,12 @@ def list_dialog(
     for column in range(len(columns)):
         shown.resizeColumnToContents(column)
         shown.setColumnWidth(column, min(shown.columnWidth(column), _MAX_COLUMN))
-    layout.addWidget(shown)
+    layout.addWidget(shown, 3)
+    card = qt.QTextBrowser()
+    card.objectName = "details"
+    card.openLinks = False
+    card.setVisible(bool(details))
+    layout.addWidget(card, 2)
     buttons, take = qt.QDialogButtonBox(), qt.QPushButton(accept)
     buttons.addButton(take, qt.QDialogButtonBox.AcceptRole)
     buttons.addButton(qt.QDialogButtonBox.Cancel)
@@ -154,6 +173,8 @@ def list_dialog(
 
     def chosen() -> None:
         take.enabled = bool(shown.selectedItems())
+        row = shown.indexOfTopLevelItem(shown.currentItem()) if shown.selectedItems() else -1
+        card.setHtml(details[row] if 0 <= row < len(details) else "")
 
     def double_clicked() -> None:
         if shown.selectedItems():

@@ -24,6 +24,7 @@ from .seams import Installer as InstallerSeam
 from .segment.choices import ChoicesRows
 from .segment.inputs import InputsSection
 from .segment.model import ModelSection
+from .segment.model_view import ModelView
 from .segment.outcome import Outcome
 from .segment.report import support_report
 from .segment.results import ResultsSection
@@ -75,7 +76,8 @@ class Panel:
         self.run = RunSection(ui, self.apply, self.cancel, self.ask_devices)
         self.choices = ChoicesRows(ui)
         self.inputs = InputsSection(ui, scene, self._input_chosen)
-        self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update)
+        self.view = ModelView(scene, others.worker, self.run.log, self.update)
+        self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update, self._show_input)
         self.results = ResultsSection(ui, scene, others.dialogs, self.run.log, self.update)
         self.model = ModelSection(ui, others.store, others.dialogs, self._model_chosen, self._ask_about_model)
         self._installer = others.installer(self.run.log)
@@ -121,7 +123,7 @@ class Panel:
             why = self._why_not()
             if not why and state is not None and not state.usable:
                 why = state.problems[0]
-            busy = self.runs.running or self.more.busy
+            busy = self.runs.running or self.more.busy or self.view.running
             self.run.set_state(busy, not why, why or _("Run the model on the chosen volume."))
             self._ui.getModelsButton.enabled = not busy
             self._ui.offlineFolderButton.enabled = not busy
@@ -136,6 +138,8 @@ class Panel:
             return _("A run is going on.")
         if self.more.busy:
             return _("A model is being fetched.")
+        if self.view.running:
+            return _("What the model sees is being made.")
         if card is None:
             return _("Choose a model.")
         if card.error:
@@ -168,6 +172,7 @@ class Panel:
 
     def scene_closing(self) -> None:
         """The scene is about to be closed."""
+        self.view.hide()
         self.runs.scene_closing()
         self.windowing.scene_closed()
 
@@ -249,9 +254,24 @@ class Panel:
 
     # -- run --------------------------------------------------------------------------------------------------
 
+    def _show_input(self, shown: bool) -> None:
+        """Show the network's real input beside the original, where that can be made now."""
+        card, state = self.model.card, self.inputs.checked()
+        if not shown:
+            self.view.hide()
+        elif self._why_not() or card is None or state is None or not state.usable:
+            self.run.log(_("Level and width are the model's; its real input cannot be made now."))
+        elif not self._installer.satisfied():
+            self.run.log(_("Level and width are the model's; its real input needs the packages that Apply installs."))
+        else:
+            self.view.show(card, self.inputs.volumes(), self._options(card))
+        self.update()
+
     def cancel(self) -> None:
         """The user pressed Cancel."""
-        if self.more.busy:
+        if self.view.running:
+            self.view.hide()
+        elif self.more.busy:
             self.more.cancel()
         else:
             self.runs.cancel_by_user()

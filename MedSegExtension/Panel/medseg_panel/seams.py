@@ -74,8 +74,18 @@ class Dialogs(Protocol):
 
     def folder(self, title: str) -> str: ...
 
-    def choose(self, title: str, text: str, columns: Sequence[str], rows: Sequence[Sequence[str]], accept: str) -> int:
-        """The number of the chosen row, -1 where none was chosen. ``accept``: the text of the button."""
+    def choose(
+        self,
+        title: str,
+        text: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        accept: str,
+        details: Sequence[str] = (),
+    ) -> int:
+        """The number of the chosen row, -1 where none was chosen. ``accept``: the text of the button.
+
+        ``details``: rich text shown for the row that is looked at."""
 
     def ask(
         self, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str

@@ -157,6 +157,9 @@ def explain(
     series: SeriesOption = None,
     frame: FrameOption = None,
     tensors: Annotated[Path | None, typer.Option(metavar="FILE.npz", help="Write the exact network input.")] = None,
+    volume: Annotated[
+        Path | None, typer.Option(metavar="FILE.nrrd", help="Write the network's input as a volume in its place.")
+    ] = None,
     device: DeviceOption = "auto",
     batch: BatchOption = None,
     patch: PatchOption = None,
@@ -179,7 +182,7 @@ def explain(
         )  # fmt: skip
         return explain_command(
             command, model, inputs or [], named or [], weights=weights, series=series, frame=frame, tensors=tensors,
-            options=options,
+            view=volume, options=options,
         )  # fmt: skip
 
     execute(body, as_json=as_json, debug=debug)

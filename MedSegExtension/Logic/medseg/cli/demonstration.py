@@ -96,10 +96,7 @@ def write_phantom(phantom: Phantom, folder: Path, *, dicom: bool) -> Path:
             write_dicom_series(phantom, folder)
             return folder
         image: Any = sitk.GetImageFromArray(phantom.volume.array)
-        grid = phantom.volume.grid
-        image.SetSpacing(grid.spacing)
-        image.SetOrigin(grid.origin)
-        image.SetDirection(grid.direction.ravel().tolist())
+        phantom.volume.grid.place(image)
         image.SetMetaData("modality", phantom.volume.modality or "")
         path = folder / f"{phantom.volume.name.replace(' ', '_')}.nrrd"
         sitk.WriteImage(image, str(path), True)

@@ -13,6 +13,7 @@ from .console import Command
 if TYPE_CHECKING:
     from ..model.card import ModelCard
     from ..pipeline.run import RunOptions
+    from ..result import Result
 
 
 def list_command(command: Command) -> int:
@@ -116,12 +117,13 @@ def check_command(command: Command, model: str, weights: Path | None, device: st
 
 def explain_command(
     command: Command, model: str, inputs: list[Path], named: list[str], *, weights: Path | None, series: str | None,
-    frame: str | None, tensors: Path | None, options: RunOptions,
+    frame: str | None, tensors: Path | None, view: Path | None, options: RunOptions,
 ) -> int:  # fmt: skip
     """The plan of a run in words, and optionally the exact network input as a file."""
     from ..io import read_volume
     from ..model.package import load_model
     from ..pipeline.explain import explain
+    from ..pipeline.network_view import network_view
 
     loaded = load_model(model, weights=weights)
     case = plan_cases(loaded.manifest, inputs[:1] if len(loaded.manifest.channels) == 1 else inputs,
@@ -138,6 +140,8 @@ def explain_command(
                 for name, path in case.files.items()
             }
         explanation = explain(loaded, volumes, options, monitor=monitor)
+        if view is not None:
+            command.document["volumes"] = _write_view(command, network_view(loaded, volumes, options), view)
     shapes = {name: {"shape": list(a.shape), "dtype": str(a.dtype)} for name, a in explanation.tensors.items()}
     command.document.update(lines=list(explanation.lines), warnings=list(explanation.warnings), tensors=shapes)
     for line in explanation.lines:
@@ -156,6 +160,28 @@ def explain_command(
         command.document["file"] = str(tensors)
         command.say(f"written to {tensors}")
     return 0
+
+
+def _write_view(command: Command, result: Result, target: Path) -> list[str]:
+    """The network's input as image files, one for each channel (their number in the name where there are several)."""
+    import SimpleITK as sitk
+
+    if not target.name.lower().endswith((".nrrd", ".nii", ".nii.gz", ".mha")):
+        raise OutputError(f"{target.name}: the network's input is written as .nrrd, .nii, .nii.gz or .mha.")
+    suffix = ".nii.gz" if target.name.lower().endswith(".nii.gz") else target.suffix
+    files = []
+    for number, (name, array) in enumerate(result.probabilities.items(), start=1):
+        several = len(result.probabilities) > 1
+        file = target.with_name(f"{target.name[: -len(suffix)]}_{number}{suffix}") if several else target
+        image = sitk.GetImageFromArray(array)
+        result.grid.place(image)
+        try:
+            sitk.WriteImage(image, str(file), useCompression=True)
+        except RuntimeError as error:
+            raise OutputError(f"{file} cannot be written; is the folder there and writable?") from error
+        command.say(f"network input {name} as a volume: {file}")
+        files.append(str(file))
+    return files
 
 
 def devices_command(command: Command) -> int:

@@ -89,6 +89,12 @@ class Grid:
         direction = np.array(image.GetDirection(), dtype=float).reshape(3, 3)
         return cls(_index(image.GetSize()), _vector(image.GetSpacing()), _vector(image.GetOrigin()), direction)
 
+    def place(self, image: Any) -> None:
+        """Give a 3D ``SimpleITK.Image`` of this size the spacing, origin and direction of the grid."""
+        image.SetSpacing(self.spacing)
+        image.SetOrigin(self.origin)
+        image.SetDirection(self.direction.ravel().tolist())
+
     # -- properties -----------------------------------------------------------------------------------
 
     @property

@@ -38,7 +38,7 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
         image = sitk.GetImageFromArray(layers[0].labels.astype(dtype, copy=False))
     else:
         image = _compose([sitk.GetImageFromArray(layer.labels.astype(dtype, copy=False)) for layer in layers])
-    _set_geometry(image, grid)
+    grid.place(image)
     image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
     image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
     image.SetMetaData("Segmentation_ReferenceImageExtentOffset", "0 0 0")
@@ -58,7 +58,7 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
     """Write a probability map (K, J, I) as float32 NIfTI. Raises `OSError` where it could not be written completely."""
     image = sitk.GetImageFromArray(np.asarray(array, dtype=np.float32))
-    _set_geometry(image, grid)
+    grid.place(image)
     _write_image(image, path)
     _check_whole(path, 352 + 4 * int(np.prod(grid.size)))
 
@@ -102,12 +102,6 @@ def _reference_geometry(grid: Grid) -> str:
 def _compose(images: list[Any]) -> Any:
     library: Any = sitk
     return library.Compose(images)
-
-
-def _set_geometry(image: Any, grid: Grid) -> None:
-    image.SetSpacing(grid.spacing)
-    image.SetOrigin(grid.origin)
-    image.SetDirection(grid.direction.ravel().tolist())
 
 
 def _write_image(image: Any, path: Path) -> None:

@@ -170,6 +170,13 @@ def _dtype(classes: list[OutputClass]) -> type[np.uint8] | type[np.uint16]:
     return np.uint8 if max(c.value for c in classes) <= 255 else np.uint16
 
 
+def onto(
+    prepared: Prepared, grid: Grid, array: npt.NDArray[Any], interpolation: Interpolation, fill: float
+) -> npt.NDArray[Any]:
+    """``array`` (K, J, I) from the network's grid, or its slices' own grids, onto ``grid``; ``fill`` out of view."""
+    return _Back(prepared, grid)(array, interpolation, fill)
+
+
 class _Back:
     """Takes an array on the network's grid (or its per-slice grids) onto ``grid``."""
 

@@ -21,10 +21,13 @@ _SELF_DESCRIBED = ("nnunet", "monai")
 def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """All published models with their state: ``{models: [...], systems: {id: words}}``; nothing is fetched.
 
+    Each with its recipe's ``manifest``, from which a card can be made before the model is there (null without recipe).
+
     With a ``file``: its ``kind``, only the models that come as such a file, and ``recipe_needed``. Raises what
     `medseg.library.importer.formats.detect_kind` says of a file that can not be imported.
     """
     from ..library.catalogue.states import SYSTEMS, catalogue_states, size_words
+    from ..library.importer.recipe import recipes
 
     kind = None
     if request.get("file"):
@@ -34,7 +37,15 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     states = [s for s in catalogue_states(monitor=monitor) if s.formats or s.downloadable]
     if kind is not None:
         states = [s for s in states if kind in s.formats]
-    models = [{**asdict(s), "size_words": size_words(s) if s.size or s.about else ""} for s in states]
+    known = recipes()
+    models = [
+        {
+            **asdict(s),
+            "size_words": size_words(s) if s.size or s.about else "",
+            "manifest": known[s.id].manifest if s.id in known else None,
+        }
+        for s in states
+    ]
     return {"models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED}
 
 

@@ -196,6 +196,7 @@ class Worker:
 
     def _run(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         from ..model.package import load_model
+        from ..pipeline.network_view import network_view
         from ..pipeline.run import RunOptions, run
         from .transfer import grid_from, result_message, volume_from
 
@@ -207,13 +208,11 @@ class Worker:
             if options.get(name):
                 options[name] = tuple(tuple(v) if isinstance(v, list) else v for v in options[name])
         volumes = [volume_from(message, folder) for message in request["inputs"]]
-        result = run(
-            load_model(request["model"]),
-            volumes,
-            RunOptions(**options),
-            monitor=monitor,
-            open_session=self.sessions.open,
-        )
+        model = load_model(request["model"])
+        if options.pop("only_input", False):
+            result = network_view(model, volumes, RunOptions(**options), monitor=monitor)
+        else:
+            result = run(model, volumes, RunOptions(**options), monitor=monitor, open_session=self.sessions.open)
         with monitor.stage("write"):
             return result_message(result, folder)
 

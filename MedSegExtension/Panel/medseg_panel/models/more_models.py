@@ -13,7 +13,10 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from medseg.model.card import card_from
+
 from ..seams import Dialogs, Worker
+from ..segment.model import card_text, details_text
 from ..segment.run import RunSection
 from ..segment.runs import sentence_of
 
@@ -178,7 +181,7 @@ class MoreModels:
             (m["title"], systems.get(m["system"], m["system"]), _state(m), m["license"], m["size_words"])
             for m in models
         ]
-        number = self._dialogs.choose(title, text, columns, rows, accept)
+        number = self._dialogs.choose(title, text, columns, rows, accept, [_card(m) for m in models])
         if number < 0:
             self._end(_("No model was chosen."))
             return None
@@ -239,6 +242,15 @@ def _another() -> dict[str, Any]:
     """A row of the list of published models for what is not among them."""
     empty = dict.fromkeys(("id", "system", "license", "size_words", "first_stage"), "")
     return {**empty, "title": _("Another model"), "state": _("questions follow")}
+
+
+def _card(model: dict[str, Any]) -> str:
+    """The card of a published model as rich text, before anything of it is on this computer."""
+    manifest = model.get("manifest")
+    if not manifest:
+        return ""
+    card = card_from(manifest, Path(), model["id"])
+    return "<br>".join([card_text(card), details_text(card)])
 
 
 def _state(model: dict[str, Any]) -> str:

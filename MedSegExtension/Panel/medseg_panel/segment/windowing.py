@@ -29,11 +29,20 @@ class Shown:
 class WindowingSection:
     """Shows the volume in the views as the network gets it, and lets level and width be changed where that is allowed.
 
-    ``volumes()`` gives the chosen input nodes; ``on_change()`` is called when an override changes.
+    ``volumes()`` gives the chosen input nodes; ``on_change()`` is called when an override changes, ``on_shown(on)``
+    when the user wants to see what the model sees, or no longer.
     """
 
-    def __init__(self, ui: Any, scene: Any, volumes: Callable[[], list[Any]], on_change: Callable[[], None]) -> None:
-        self._ui, self._scene, self._volumes, self._on_change = ui, scene, volumes, on_change
+    def __init__(
+        self,
+        ui: Any,
+        scene: Any,
+        volumes: Callable[[], list[Any]],
+        on_change: Callable[[], None],
+        on_shown: Callable[[bool], None],
+    ) -> None:
+        self._ui, self._scene, self._volumes = ui, scene, volumes
+        self._on_change, self._on_shown = on_change, on_shown
         self._card: ModelCard | None = None
         self._parameters: Any = None
         self._entries: list[Shown] = []
@@ -134,6 +143,7 @@ class WindowingSection:
         elif self._before is not None:
             views.bring_back(self._scene, self._before)
             self._before = None
+        self._on_shown(shown)
 
     def _show(self) -> None:
         entry = self._current()

@@ -116,7 +116,8 @@ class WorkerClient:
     def start_run(self, model: str, volumes: Sequence[Volume], options: dict[str, Any], listener: Listener) -> int:
         """Run ``model`` (id or package path) on ``volumes`` in the worker; returns the run's number.
 
-        ``options``: fields of `medseg.pipeline.run.RunOptions` as plain values. Raises `Busy`, and ``OSError`` where
+        ``options``: fields of `medseg.pipeline.run.RunOptions` as plain values; with ``only_input`` the result is the
+        network's input (`medseg.pipeline.network_view`), and no network runs. Raises `Busy`, and ``OSError`` where
         the temporary folder cannot be made.
         """
         if self._run is not None:
