@@ -24,10 +24,12 @@ def _table(values: dict[int, float]) -> Array:
 
 
 _FLAIR = _table({
-    t.SKIN: 0.55, t.FAT: 0.92, t.OUTER_TABLE: 0.05, t.DIPLOE: 0.20, t.CSF: 0.10, t.GREY: 0.50, t.WHITE: 0.42,
-    t.DEEP_GREY: 0.47, t.VENTRICLE: 0.06, t.DURA: 0.20, t.CEREBELLUM: 0.45, t.STEM: 0.43, t.CALCIFIED: 0.15,
-    t.GLOBE: 0.12, t.ORBIT_FAT: 0.85, t.MUSCLE: 0.33, t.SINUS_AIR: 0.02, t.AIR: 0.0,
+    t.SKIN: 0.45, t.FAT: 1.0, t.OUTER_TABLE: 0.05, t.DIPLOE: 0.18, t.CSF: 0.09, t.GREY: 0.485, t.WHITE: 0.43,
+    t.DEEP_GREY: 0.465, t.VENTRICLE: 0.05, t.DURA: 0.22, t.CEREBELLUM: 0.46, t.STEM: 0.44, t.CALCIFIED: 0.15,
+    t.GLOBE: 0.08, t.ORBIT_FAT: 0.60, t.MUSCLE: 0.20, t.SINUS_AIR: 0.02, t.AIR: 0.0,
 })  # fmt: skip
+#: FLAIR slices are thick: each is the mean of this many thin ones, so that borders across them are blurred as in life.
+_THIN = 3
 _SWI = _table({
     t.SKIN: 0.5, t.FAT: 0.6, t.OUTER_TABLE: 0.10, t.DIPLOE: 0.30, t.CSF: 0.66, t.GREY: 0.62, t.WHITE: 0.54,
     t.DEEP_GREY: 0.50, t.VENTRICLE: 0.70, t.DURA: 0.35, t.CEREBELLUM: 0.58, t.STEM: 0.54, t.CALCIFIED: 0.12,
@@ -52,8 +54,10 @@ def flair(
     ``size``: voxels (i, j, k), ``spacing``: mm, ``lesions``: abnormal lesions to draw (None: 4 to 24 by the seed).
     """
     rng = np.random.default_rng([seed, 12])
-    head = draw_head(size, spacing, rng, z_start=-0.5 * size[2] * spacing[2] + 14)
-    shape, steps = head.tissue.shape, (spacing[2], spacing[1], spacing[0])
+    thin = (spacing[0], spacing[1], spacing[2] / _THIN)
+    start = -0.5 * size[2] * spacing[2] + 10 - thin[2]
+    head = draw_head((size[0], size[1], size[2] * _THIN), thin, rng, z_start=start)
+    shape, steps = head.tissue.shape, (thin[2], thin[1], thin[0])
     image = _FLAIR[head.tissue] * (1 + 0.03 * smooth_noise(shape, steps, 8, rng))
     rough = smooth_noise(shape, steps, 7, rng)
     labels = np.zeros(shape, np.uint8)
@@ -61,28 +65,34 @@ def flair(
     # Normal: a thin bright lining of the lateral ventricles, thicker at the tips of the horns.
     matter = (head.tissue == t.WHITE) | (head.tissue == t.DEEP_GREY)
     tips = np.exp(-(((head.y + 40) / 9) ** 2)) + np.exp(-(((head.y - 50) / 12) ** 2))
-    rim = 0.4 + 1.6 * tips + 0.5 * rough
+    rim = 0.7 + 1.3 * tips + 0.4 * rough
     normal = matter & (head.ventricle > 0) & (head.ventricle < rim)
-    image[normal] = np.maximum(image[normal], 0.60 + 0.04 * rough[normal])
+    image[normal] = np.maximum(image[normal], 0.62 + 0.04 * rough[normal])
     labels[normal] = 1
 
     # Abnormal: deep and juxtacortical spots, and blobs that grow from the ventricles' wall.
     count = int(rng.integers(4, 25)) if lesions is None else lesions
-    white = (head.tissue == t.WHITE) & (head.depth > 4) & (head.z > -16)
+    white = (head.tissue == t.WHITE) & (head.depth > 6) & (head.z > -12)
     near = white & (head.ventricle < 8) & (head.ventricle > 0)
     for number in range(count):
         pool = np.flatnonzero(near if number % 2 and near.any() else white)
         if not pool.size:
             break
         center = np.array(np.unravel_index(int(rng.choice(pool)), shape), dtype=float)
-        mean = float(np.clip(rng.lognormal(0.95, 0.45), 1.3, 9))
+        mean = float(np.clip(rng.lognormal(1.25, 0.4), 2.2, 9))
         stretch = rng.uniform(0.7, 1.4, 3) * [1.3, 1, 1]
-        box, distance = _around(center, 2 * mean, steps, shape, stretch)
-        inside = (distance / mean + 0.12 * rough[box] < 1) & matter[box]
-        strength = float(rng.uniform(0.66, 0.92))
-        image[box][inside] = np.maximum(image[box][inside], strength + 0.03 * rough[box][inside])
+        box, distance = _around(center, 2.4 * mean, steps, shape, stretch)
+        edge = distance / mean + 0.12 * rough[box]
+        inside = (edge < 1) & matter[box]
+        strength = float(rng.uniform(0.70, 0.88))
+        soft = 1 / (1 + np.exp((edge - 1) / 0.12))  # half as bright at its border
+        brighter = matter[box] & (soft > 0.02)
+        blend = (1 - soft) * image[box] + soft * strength * (1 + 0.05 * rough[box])
+        image[box][brighter] = np.maximum(image[box], blend)[brighter]
         labels[box][inside] = 2
-    image = _finish(image, head, steps, rng, noise=0.012, bias=0.12)
+    image = image.reshape(size[2], _THIN, size[1], size[0]).mean(axis=1)
+    labels = _of_most(labels, size)
+    image = _finish(image, (spacing[2], spacing[1], spacing[0]), rng, blur=0.65, noise=0.010, bias=0.10)
     pixels = np.rint(np.clip(image, 0, 2) * 9000).astype(np.uint16)
     tilt = np.deg2rad(rng.uniform(-14, 14))
     roll = np.deg2rad(rng.uniform(-2, 2))
@@ -134,7 +144,7 @@ def swi(
     # Signal lost above the sinuses and the petrous bones, as susceptibility does.
     loss = np.exp(-(((head.x) / 22) ** 2) - ((head.y + 55) / 22) ** 2 - ((head.z + 34) / 14) ** 2)
     image *= 1 - 0.85 * loss
-    image = _finish(image, head, steps, rng, noise=0.022, bias=0.10)
+    image = _finish(image, steps, rng, blur=0.5, noise=0.022, bias=0.10)
     pixels = np.rint(np.clip(image, 0, 2) * 1200).astype(np.uint16)
     return Phantom(Volume(pixels, origin_grid, "MR", f"phantom SWI {seed}"), labels, {1: "microbleed"}, lesions=found)
 
@@ -195,11 +205,18 @@ def _around(
     return box, np.sqrt(np.asarray(squared, dtype=np.float32))
 
 
+def _of_most(labels: npt.NDArray[np.uint8], size: tuple[int, int, int]) -> npt.NDArray[np.uint8]:
+    """Labels of thick slices: what most of the thin ones have."""
+    thin = labels.reshape(size[2], _THIN, size[1], size[0])
+    counts = np.stack([(thin == value).sum(axis=1) for value in range(3)])
+    return np.asarray(counts.argmax(axis=0), dtype=np.uint8)
+
+
 def _finish(
-    image: Array, head: Head, steps: tuple[float, float, float], rng: np.random.Generator, *, noise: float, bias: float
+    image: Array, steps: tuple[float, float, float], rng: np.random.Generator, *, blur: float, noise: float, bias: float
 ) -> Array:
-    """Point spread, coil bias (log-normal, head-sized) and Rician noise."""
-    image = ndimage.gaussian_filter(image, (0.2, 0.5, 0.5))
+    """Point spread (``blur`` pixels in plane), coil bias (log-normal, head-sized) and Rician noise."""
+    image = ndimage.gaussian_filter(image, (0.2, blur, blur))
     field = np.exp(bias * np.clip(smooth_noise(image.shape, steps, 110, rng), -2, 2))
     image = image * field
     real = image + noise * rng.standard_normal(image.shape, dtype=np.float32)
