@@ -35,7 +35,7 @@ def shows() -> list[Show]:
     return [
         Show("ich-compact", "2D", "head CT with bleeds (DICOM)",
              lambda: phantoms.head_ct(7, bleeds=["intraparenchymal", "subdural"]), dicom=True),
-        Show("wmh-compact", "2D", "FLAIR with white matter lesions", lambda: phantoms.flair(3)),
+        Show("wmh-compact", "2D", "FLAIR with white matter lesions", lambda: phantoms.flair(5)),
         Show("cmb-compact", "3D", "SWI with microbleeds", lambda: phantoms.swi(5, microbleeds=8)),
     ]  # fmt: skip
 
