@@ -7,8 +7,10 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3.10 python3 p
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# Tests run in one process for each core, at most four: each holds networks in memory.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 
-.PHONY: install demo test test-data test-recipes lint bench clean
+.PHONY: install demo test test-data test-recipes fuzz lint bench clean
 
 install: $(STAMP)
 
@@ -27,17 +29,22 @@ lint: install
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # Only the tests on real models and images, in the folder that MEDSEG_TEST_DATA names (default ../shared/data).
 test-data: install
-	$(BIN)/python -m pytest -m "real_data and not recipes"
+	$(BIN)/python -m pytest $(PARALLEL) -m "real_data and not recipes"
 
 test-recipes: install
 	$(BIN)/python -m pytest -m recipes -v
+
+# Damaged inputs of every kind that is read; make fuzz KIND=nifti,onnx N=500 SEED=2, or INDEX=7 to see one case again.
+fuzz: install
+	PYTHONPATH=Testing $(BIN)/python -m fuzz -n $(or $(N),10000) --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND)) \
+	  $(if $(INDEX),--index $(INDEX))
 
 bench: install
 	$(BIN)/python Testing/benchmarks/stages.py
 
 clean:
-	rm -rf $(VENV) demo-output Testing/output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo-output test-output .pytest_cache .mypy_cache .ruff_cache

@@ -15,8 +15,8 @@ from onnx import TensorProto, helper
 
 from medseg.engine import devices, machine
 from medseg.engine.providers import CPU
-from medseg.engine.session import OutOfMemory, Session
-from medseg.errors import Cancelled, DeviceError, InputError, ModelError
+from medseg.engine.session import Session
+from medseg.errors import Cancelled, DeviceError, InputError, ModelError, OutOfMemory
 from medseg.model.package import Model, load_model
 from medseg.monitor import Monitor
 from support.packages import external, network, package

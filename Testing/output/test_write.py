@@ -19,13 +19,13 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 
-from support.geometry import grids
 from medseg.errors import Cancelled, OutputError
 from medseg.geometry.grid import Grid
 from medseg.monitor import Monitor
-from medseg.result import Layer, Result, SegmentClass
-from medseg.output.folder import check_output, write_result
 from medseg.output.files import _check_whole, write_map, write_segmentation
+from medseg.output.folder import check_output, write_result
+from medseg.result import Layer, Result, SegmentClass
+from support.geometry import grids
 from support.mrml_samples import BLEED, labels, overlapping, result, tables, volume
 
 

@@ -1,4 +1,4 @@
-"""A way through the panel: real volume, real model, real worker; pictures in Testing/output/panel."""
+"""A way through the panel: real volume, real model, real worker; pictures in test-output/panel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MODEL = "hippodeep-head"
 
 @pytest.fixture
 def pictures(repository: Path) -> Path:
-    folder = repository / "Testing" / "output" / "panel"
+    folder = repository / "test-output" / "panel"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

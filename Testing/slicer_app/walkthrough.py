@@ -1,7 +1,7 @@
 """A walk through the module in a running Slicer: ``Slicer --python-script Testing/slicer_app/walkthrough.py``.
 
 On the real head T1 with a real model where the real test data is, else on phantoms with the shipped models.
-Pictures of each step go to Testing/output/slicer_app. The packages of the worker must be installed (press Apply once).
+Pictures of each step go to test-output/slicer_app. The packages of the worker must be installed (press Apply once).
 """
 
 from __future__ import annotations

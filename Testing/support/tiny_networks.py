@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from medseg.engine.session import OutOfMemory
+from medseg.errors import OutOfMemory
 from medseg.geometry.grid import Grid
 from medseg.model.manifest.schema import Manifest
 from medseg.pipeline.preprocess.state import Prepared

@@ -6,11 +6,35 @@ sentence to the panel. Anything that is not a ``MedSegError`` is a fault in MedS
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+log = logging.getLogger("medseg")
+_LONGEST = 4000
+_LONGEST_WORD = 200
+
+
+def readable(text: str) -> str:
+    """``text`` as one can read and store it: what cannot be printed becomes "?", absurdly long words and texts are cut.
+
+    Sentences quote names and values from files, and a damaged file may hold anything.
+    """
+    if not text.isascii() or not text.replace("\n", "").isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    if len(text) > _LONGEST_WORD:
+        words = (w if len(w) <= _LONGEST_WORD else w[:_LONGEST_WORD] + "..." for w in text.split(" "))
+        text = " ".join(words)
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
 
 class MedSegError(Exception):
-    """Base of all errors that are meant to be read by a user."""
+    """Base of all errors that are meant to be read by a user. ``sentence`` is kept as `readable` gives it."""
 
     exit_code = 1
+
+    def __init__(self, sentence: str = "") -> None:
+        super().__init__(readable(str(sentence)))
 
 
 class InputError(MedSegError):
@@ -35,7 +59,30 @@ class DeviceError(MedSegError):
     exit_code = 4
 
 
+class OutOfMemory(DeviceError):
+    """The memory of the device or of the computer does not suffice."""
+
+
 class Cancelled(MedSegError):
     """The user stopped the run."""
 
     exit_code = 130
+
+
+#: What code that takes a description apart raises where the description is not what it should be.
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+@contextmanager
+def damage_is(kind: type[MedSegError], what: str) -> Iterator[None]:
+    """Inside, an exception that only damaged content raises becomes ``kind``, and its traceback goes to the log.
+
+    ``what``: the file or thing that is read, as the sentence names it.
+    """
+    try:
+        yield
+    except _DAMAGE as error:
+        log.debug("reading %s failed", what, exc_info=True)
+        raise kind(
+            f"{what} is damaged in an unexpected way ({type(error).__name__}: {error}); get or export it again."
+        ) from error

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import Cancelled
+from .errors import Cancelled, readable
 
 log = logging.getLogger("medseg")
 
@@ -75,6 +75,7 @@ class Monitor:
 
     def warn(self, sentence: str) -> None:
         """Tell the user of a fallback or an unmet assumption; once per sentence."""
+        sentence = readable(sentence)
         if sentence not in self.warnings:
             self.warnings.append(sentence)
             log.warning(sentence)
@@ -82,6 +83,7 @@ class Monitor:
 
     def note(self, sentence: str) -> None:
         """Tell the user a plain fact of the run or its result; once per sentence. What may be wrong is a `warn`."""
+        sentence = readable(sentence)
         if sentence not in self.notes:
             self.notes.append(sentence)
             log.info(sentence)

@@ -70,7 +70,10 @@ class Table:
     @classmethod
     def from_csv(cls, name: str, columns: tuple[Column, ...], text: str) -> Table:
         """The table that `to_csv` wrote. Raises `ValueError` where its header is not that of ``columns``."""
-        header, *lines = csv.reader(io.StringIO(text, newline=""))
+        try:
+            header, *lines = csv.reader(io.StringIO(text, newline=""))
+        except csv.Error as error:
+            raise ValueError(f"{name} is not a table: {error}") from error
         if [text_of_csv(h) for h in header] != [c.name for c in columns]:
             raise ValueError(f"the columns of {name} are {', '.join(header)}")
         rows = [tuple(_cell_of_csv(cell, c) for c, cell in zip(columns, line, strict=True)) for line in lines]

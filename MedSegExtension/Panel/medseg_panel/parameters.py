@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -53,10 +54,17 @@ def set_input_node(parameters: Any, channel: int, volume: Any) -> None:
 
 
 def window_overrides(parameters: Any) -> list[tuple[float, float]] | None:
-    """The (level, width) of each window that the user set, None where the model's own are used."""
+    """The (level, width) of each window that the user set, None where the model's own are used.
+
+    None also where the text is not one of ours (a scene may be old or edited by hand).
+    """
     if not parameters.overrideWindows or not parameters.windowOverrides:
         return None
-    return [(float(level), float(width)) for level, width in json.loads(parameters.windowOverrides)]
+    try:
+        windows = [(float(level), float(width)) for level, width in json.loads(parameters.windowOverrides)]
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return windows if all(math.isfinite(v) for window in windows for v in window) else None
 
 
 def set_window_overrides(parameters: Any, windows: Sequence[tuple[float, float]]) -> None:

@@ -39,8 +39,9 @@ def show_command(command: Command, model: str, weights: Path | None) -> int:
     """The card of a model; of a published one that is not installed the card of its recipe, and how to get it."""
     from ..model.card import card_from, read_card
     from ..model.package import load_model, manifest_dict
+    from ..model.package_files import user_path
 
-    path = Path(model).expanduser()
+    path = user_path(model)
     more: dict[str, str] = {}
     if path.is_file() and path.suffix.lower() != ".json":
         loaded = load_model(

@@ -98,8 +98,9 @@ def models_add(
 
     def body(command: Command) -> int:
         from ..model.installing import add_model
+        from ..model.package_files import user_path
 
-        card = add_model(Path(package).expanduser(), replace=force)
+        card = add_model(user_path(package), replace=force)
         command.document.update(model=card.id, title=card.title, license=card.license, folder=str(card.folder))
         command.say(f"{card.title} is installed as {card.id}.")
         return 0

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy.typing as npt
 import onnxruntime
 
-from ..errors import DeviceError, InputError, ModelError
+from ..errors import DeviceError, InputError, ModelError, OutOfMemory
 from ..model.package import Model
 from ..monitor import Monitor
 from . import devices, machine, providers
@@ -41,10 +41,6 @@ _HEAVY = {
     "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
     "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
 }  # fmt: skip
-
-
-class OutOfMemory(DeviceError):
-    """The device's memory does not suffice for this batch or volume."""
 
 
 class _Refused(Exception):

@@ -12,10 +12,9 @@ from typing import Any
 
 import pydicom
 from pydicom.datadict import dictionary_VM
-from pydicom.errors import InvalidDicomError
 from pydicom.multival import MultiValue
 
-from ..errors import InputError
+from ..errors import InputError, damage_is
 from ..monitor import Monitor
 from ._common import check_file
 
@@ -156,7 +155,8 @@ def series_of(paths: list[Path], name: str, told: list[str], monitor: Monitor | 
     if not found:
         also = f" ({', '.join(skipped)} objects only)" if skipped else f" ({len(paths)} files were looked at)"
         raise InputError(f"{name} holds no DICOM images{also}; give the folder of a series, or an image file.")
-    series = [_info(uid, members) for uid, members in found.items()]
+    with damage_is(InputError, f"A DICOM file of {name}"):
+        series = [_info(uid, members) for uid, members in found.items()]
     return sorted(series, key=lambda s: (s.number is None, s.number or 0, s.uid))
 
 
@@ -195,7 +195,9 @@ def read_header(path: Path) -> Any | None:
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore")
             header = pydicom.dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(_LISTED_TAGS))
-    except (InvalidDicomError, EOFError, OSError, ValueError, KeyError, AttributeError, NotImplementedError) as error:
+            for keyword in _LISTED_TAGS:  # pydicom decodes a value when it is asked for
+                header.get(keyword)
+    except Exception as error:  # pydicom raises nearly anything on damaged files
         raise InputError(f"{path.name} is a truncated or damaged DICOM file; copy or export it again.") from error
     check_values(header, _LISTED_TAGS, path.name)
     return header

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MedSegError
+from ..errors import InputError, MedSegError, readable
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..monitor import Monitor
@@ -57,6 +58,7 @@ def read_volume(
             f"{path.name} cannot be read: it is damaged in an unexpected way ({type(error).__name__}); copy or "
             "export it again."
         ) from error
+    volume = replace(volume, warnings=tuple(map(readable, volume.warnings)))
     if monitor is not None:
         for sentence in volume.warnings:
             monitor.warn(sentence)

@@ -26,6 +26,8 @@ from .headers import check_header
 
 log = logging.getLogger("medseg")
 _SHARED_MEMORY = Path("/dev/shm")
+# A reader that hangs is ended; a slow disk or a network drive is given its time.
+_LEAST_SECONDS, _LEAST_BYTES_A_SECOND = 300.0, 1e6
 
 # What ITK says, and what it means to the person who gave the file.
 _ITK_MEANINGS = (
@@ -80,11 +82,12 @@ def read_itk(path: Path) -> ItkImage:
     shared = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="medseg-read-", dir=shared) as folder:
         voxels = Path(folder) / "voxels"
-        answer = _child.ask({"path": str(path.absolute()), "array": str(voxels)})
+        seconds = _LEAST_SECONDS + path.stat().st_size / _LEAST_BYTES_A_SECOND
+        answer = _child.ask({"path": str(path.absolute()), "array": str(voxels)}, seconds)
         if answer is None:
             raise InputError(
-                f"{path.name} made the image reader crash, so it is damaged in a way that the reader does not expect; "
-                "copy or export it again, or convert it with another program."
+                f"{path.name} made the image reader crash or hang: it is damaged in a way that the reader does not "
+                "expect; copy or export it again, or convert it with another program."
             )
         if "error" in answer:
             raise itk_error(path, answer["error"]) from RuntimeError(answer["error"])
@@ -126,13 +129,15 @@ class _Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._one_at_a_time = threading.Lock()
 
-    def ask(self, request: dict[str, str]) -> dict[str, Any] | None:
-        """The child's answer, or None where the request ended it."""
+    def ask(self, request: dict[str, str], seconds: float) -> dict[str, Any] | None:
+        """The child's answer, or None where the request ended it or was not answered within ``seconds``."""
         with self._one_at_a_time:
             process = self._process
             if process is None or process.poll() is not None:
                 process = self._process = self._start()
             assert process.stdin is not None and process.stdout is not None
+            limit = threading.Timer(seconds, process.kill)
+            limit.start()
             try:
                 process.stdin.write(json.dumps(request).encode() + b"\n")
                 process.stdin.flush()
@@ -142,6 +147,8 @@ class _Child:
             except BaseException:  # cancelled half way: the next answer would be this request's
                 self.end()
                 raise
+            finally:
+                limit.cancel()
             if not line:
                 log.debug("the reading process ended with code %s", process.wait())
                 self._process = None

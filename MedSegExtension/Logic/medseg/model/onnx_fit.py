@@ -61,10 +61,15 @@ def _find(values: dict[str, Any], wanted: str, field: str, lead: str, kind: str)
     raise ModelError(f"manifest.json: {field}: {lead} {wanted!r}; its {kind} are {_listed(values)}.{hint}")
 
 
+def _type_name(code: int) -> str:
+    """ONNX's name of an element type, also of one that there is not."""
+    return TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else f"of the type {code}"
+
+
 def _check_dtype(value: onnx.ValueInfoProto, dtype: str, field: str, name: str) -> None:
     have = value.type.tensor_type.elem_type
     if have and have != _DTYPES[dtype]:
-        found = next((k for k, v in _DTYPES.items() if v == have), TensorProto.DataType.Name(have).lower())
+        found = next((k for k, v in _DTYPES.items() if v == have), _type_name(have))
         raise ModelError(f"manifest.json: {field}: {dtype}, but {value.name!r} of {name} is {found}.")
 
 
@@ -170,7 +175,7 @@ def _check_output(value: onnx.ValueInfoProto, manifest: Manifest, name: str) -> 
     if integer and output.activation != "labels" and output.dequantise is None:
         raise ModelError(
             f"manifest.json: output.dequantise: is missing; {value.name!r} of {name} gives whole numbers "
-            f"({TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()}), which need scale and zero_point."
+            f"({_type_name(value.type.tensor_type.elem_type)}), which need scale and zero_point."
         )
     have = axes.get("C", None if "C" in axes else 1)
     top = max(classes, key=lambda c: c.value)

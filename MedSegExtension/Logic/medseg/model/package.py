@@ -25,7 +25,7 @@ from . import onnx_check, package_files
 from .manifest import Manifest
 from .onnx_check import METADATA_KEY
 from .onnx_fit import check_fits
-from .package_files import MANIFEST_LIMIT, MANIFEST_NAME
+from .package_files import MANIFEST_LIMIT, MANIFEST_NAME, user_path
 from .store import find_model
 
 MANIFEST_VERSION = 1
@@ -56,11 +56,11 @@ def load_model(source: str | Path, *, weights: Path | None = None) -> Model:
     file beside it, or ``weights``), or the id of an installed model. Raises `ModelError` with the field or file that is
     wrong and what to do.
     """
-    text, path = str(source), Path(source).expanduser()
+    text, path = str(source), user_path(source)
     if weights is not None:
         if not path.is_file():
             raise ModelError(f"{text}: with separate weights the model must be a manifest file, and this is none.")
-        return _from_manifest(path, Path(weights).expanduser(), text)
+        return _from_manifest(path, user_path(weights), text)
     if path.is_dir() and (path / MANIFEST_NAME).is_file():
         return _from_folder(path, text)
     if path.is_file():

@@ -7,7 +7,9 @@ Every function raises `ModelError` with a sentence that names the file.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import lzma
 import os
 import re
 import shutil
@@ -46,6 +48,14 @@ _MACHO = {b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\
 
 
 # -- names --------------------------------------------------------------------------------------------------
+
+
+def user_path(text: str | Path) -> Path:
+    """The path that a user wrote, with ``~`` as home; "~name" of nobody is a name like others."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def safe_name(name: str, what: str) -> PurePosixPath:
@@ -239,7 +249,15 @@ def unpack(archive: Path) -> tuple[Path, list[str]]:
                         _copy_bounded(source, out, entry, archive.name)
             _forget_old(packages)
             return folder, left_out
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeError) as error:
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):  # a full disk, a folder that may not be written
+            raise ModelError(
+                f"{archive.name} cannot be unpacked: {error.strerror}; make room or change the place."
+            ) from error
+        raise ModelError(
+            f"{archive.name} is damaged (it points before its start); download or copy it again."
+        ) from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, struct.error) as error:
         raise ModelError(
             f"{archive.name} is damaged or not a zip file ({error}); download or copy it again."
         ) from error

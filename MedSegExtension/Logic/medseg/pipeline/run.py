@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import __version__
 from ..engine.session import Session
-from ..errors import InputError
+from ..errors import InputError, OutOfMemory
 from ..geometry.grid import Grid
 from ..geometry.morphology import spread
 from ..geometry.volume import Volume
@@ -79,7 +79,17 @@ def run(
     Raises `InputError`, `ModelError`, `DeviceError` or `Cancelled`; each message says what to do.
     """
     options = RunOptions(**{**(asdict_shallow(options) if options else {}), **changes})
-    monitor = monitor or Monitor()
+    try:
+        return _run(model, inputs, options, monitor or Monitor(), open_session)
+    except MemoryError as error:
+        raise OutOfMemory(
+            "The computer's memory does not suffice for this run; close other programs, or choose a region of interest."
+        ) from error
+
+
+def _run(
+    model: Model | str | Path, inputs: Inputs, options: RunOptions, monitor: Monitor, open_session: OpenSession | None
+) -> Result:
     if not isinstance(model, Model):
         model = load_model(model)
     chosen_options(model.manifest, options.choices)  # an unknown choice is refused before anything is read

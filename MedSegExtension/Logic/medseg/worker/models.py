@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import MedSegError
 from ..monitor import Monitor
+from .requests import answers_of, text_of
 
 # These bring their own description.
 _SELF_DESCRIBED = ("nnunet", "monai")
@@ -33,7 +34,7 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     if request.get("file"):
         from ..library.importer.formats import detect_kind
 
-        kind = detect_kind(Path(request["file"]))
+        kind = detect_kind(Path(text_of(request, "file")))
     states = [s for s in catalogue_states(monitor=monitor) if s.formats or s.downloadable]
     if kind is not None:
         states = [s for s in states if kind in s.formats]
@@ -57,7 +58,7 @@ def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     from ..library.importer import propose
     from ..model.store import installed_models, user_folder
 
-    proposal = propose(Path(request["file"]))
+    proposal = propose(Path(text_of(request, "file")))
     own = [card.id for card in installed_models() if card.folder.is_relative_to(user_folder())]
     return {
         "guesses": proposal.guesses,
@@ -75,15 +76,16 @@ def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     from ..library.importer import ImportOptions, import_model, import_with_manifest, propose
     from ..model.installing import add_model
 
-    file, backbone = Path(request["file"]), request.get("backbone")
-    options = ImportOptions(backbone=Path(backbone) if backbone else None)
+    file, answers = Path(text_of(request, "file")), answers_of(request)
+    options = ImportOptions(backbone=Path(text_of(request, "backbone")) if request.get("backbone") else None)
+    recipe = text_of(request, "recipe") if request.get("recipe") else None
     with tempfile.TemporaryDirectory(prefix="medseg-import-") as scratch:
         target = Path(scratch) / "package"
-        if request.get("answers") is not None:
-            manifest = propose(file).answered(request["answers"])
+        if answers is not None:
+            manifest = propose(file).answered(answers)
             made = import_with_manifest(file, manifest, target, monitor=monitor, options=options)
         else:
-            made = import_model(file, request.get("recipe"), target, monitor=monitor, options=options)
+            made = import_model(file, recipe, target, monitor=monitor, options=options)
         monitor.checkpoint()
         return {"id": add_model(made, replace=bool(request.get("replace"))).id}
 
@@ -92,7 +94,7 @@ def install(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """Install ``model`` (an id of a catalogue); ``already``: it was installed before, and nothing was done."""
     from ..library.catalogue import install as install_model
 
-    done = install_model(request["model"], monitor=monitor)
+    done = install_model(text_of(request, "model"), monitor=monitor)
     if done.card is None:
         raise MedSegError(f"{done.entry.title} was downloaded, but not installed; try again.")
     return {"id": done.card.id, "already": done.already}

@@ -30,9 +30,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..errors import MedSegError
+from ..errors import MedSegError, OutOfMemory
 from ..monitor import Event, Monitor
 from .models import import_file, install, propose_file, published
+from .requests import exchange_folder_of, run_options_of, text_of, volumes_of
 
 if TYPE_CHECKING:
     from ..engine.session_cache import SessionCache
@@ -99,32 +100,50 @@ class Worker:
         """Answer requests until ``quit``."""
         missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
         self.channel.send("ready", pid=os.getpid(), missing=missing)
-        if not missing:
-            # What the first run would otherwise wait for.
+        while self.answer_next():
             pass
-        while (request := self.requests.get()).get("command") != "quit":
-            self._answer(request)
+
+    def answer_next(self) -> bool:
+        """Wait for a request and answer it; False where it is ``quit``."""
+        request = self.requests.get()
+        if request.get("command") == "quit":
+            return False
+        self._answer(request)
+        return True
 
     def read(self, stream: BinaryIO) -> None:
         """Put the lines of ``stream`` into the queue (``cancel`` acts at once); the process ends with the stream."""
         for line in stream:
-            try:
-                request = json.loads(line)
-            except ValueError:
-                self.channel.send("error", id=None, kind="ValueError", message="The worker got a broken message.")
-                continue
-            if request.get("command") == "cancel":
-                self._cancel(request.get("run"))
-            elif request.get("command") == "expect":
-                self._expected = Path(request["folder"])
-            else:
-                self.requests.put(request)
+            self.take(line)
         for folder in (self._folder, self._expected):
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
         if self._folder is None:
             self._stop_query()
         os._exit(0)
+
+    def take(self, line: str | bytes) -> bool:
+        """Put the request in ``line`` into the queue; False where it was done at once or is no request."""
+        try:
+            request = json.loads(line)
+            number = request.get("id")
+            command = request.get("command")
+            if command == "cancel":
+                self._cancel(None if request.get("run") is None else int(request["run"]))
+                return False
+            if command == "expect":
+                self._expected = exchange_folder_of(request)
+                return False
+        except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError, RecursionError, MedSegError):
+            self.channel.send("error", id=None, kind="InputError", message="The worker got a broken message.")
+            return False
+        if not isinstance(number, int | str | None) or not isinstance(command, str):
+            self.channel.send(
+                "error", id=None, kind="InputError", message="The worker got a message without a command."
+            )
+            return False
+        self.requests.put(request)
+        return True
 
     def _stop_query(self) -> None:
         """Let an import or a download end its children and remove its files, for a short time."""
@@ -151,11 +170,13 @@ class Worker:
         monitor = Monitor(self._listener(number))
         with self._lock:
             self._monitor, self._running = monitor, number
-            self._folder = Path(request["folder"]) if "folder" in request else None
+            self._folder = None
             if number in self._cancelled:
                 self._cancelled.discard(number)
                 monitor.cancel()
         try:
+            if "folder" in request:
+                self._folder = exchange_folder_of(request)
             command = self._commands.get(str(request.get("command")))
             if command is None:
                 raise MedSegError(f"The worker knows no command {request.get('command')!r}.")
@@ -163,6 +184,8 @@ class Worker:
             content = command(request, monitor)
             self.channel.send(kind, id=number, **{kind: content})
         except MedSegError as error:
+            if isinstance(error, OutOfMemory):
+                self.sessions.clear()
             self.channel.send("error", id=number, kind=type(error).__name__, message=str(error))
         except MemoryError:
             self.sessions.clear()
@@ -198,17 +221,12 @@ class Worker:
         from ..model.package import load_model
         from ..pipeline.network_view import network_view
         from ..pipeline.run import RunOptions, run
-        from .transfer import grid_from, result_message, volume_from
+        from .transfer import result_message
 
-        folder = Path(request["folder"])
-        options = dict(request.get("options") or {})
-        if options.get("region"):
-            options["region"] = grid_from(options["region"])
-        for name in ("patch", "windows"):
-            if options.get(name):
-                options[name] = tuple(tuple(v) if isinstance(v, list) else v for v in options[name])
-        volumes = [volume_from(message, folder) for message in request["inputs"]]
-        model = load_model(request["model"])
+        folder = exchange_folder_of(request)
+        options = run_options_of(request)
+        volumes = volumes_of(request, folder)
+        model = load_model(text_of(request, "model"))
         if options.pop("only_input", False):
             result = network_view(model, volumes, RunOptions(**options), monitor=monitor)
         else:
@@ -231,13 +249,13 @@ class Worker:
     def _check(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         from ..model.package import load_model
 
-        model = load_model(request["model"])
+        model = load_model(text_of(request, "model"))
         return {"id": model.manifest.id, "title": model.manifest.title, "warnings": list(model.warnings)}
 
     def _add(self, request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         from ..model.installing import add_model
 
-        return {"id": add_model(request["model"]).id}
+        return {"id": add_model(text_of(request, "model")).id}
 
 
 def _plain(value: Any) -> Any:

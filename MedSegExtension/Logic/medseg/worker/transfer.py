@@ -5,6 +5,7 @@ Light on purpose (numpy and the value types): Slicer's process uses it as well a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..errors import MedSegError
 from ..geometry.grid import Grid
 from ..geometry.volume import SliceStack, Volume
 from ..result import Column, Layer, Result, SegmentClass, Table
@@ -47,10 +49,12 @@ def save_array(array: npt.NDArray[Any], folder: Path, file: str) -> dict[str, An
 def map_array(message: dict[str, Any], folder: Path) -> npt.NDArray[Any]:
     """The array of an `array_message`, mapped copy-on-write: changing it does not change the file.
 
-    Raises ``ValueError`` where the file has another length than the message says.
+    Raises ``ValueError`` where the file is not in ``folder`` or has another length than the message says.
     """
     path, shape, dtype = folder / message["file"], tuple(message["shape"]), np.dtype(message["dtype"])
-    wanted = int(np.prod(shape)) * dtype.itemsize
+    wanted = math.prod(shape) * dtype.itemsize
+    if path.parent != folder or dtype.hasobject or any(not isinstance(n, int) or n < 1 for n in shape):
+        raise ValueError(f"an array of {shape} {dtype} in {message['file']} cannot be")
     if path.stat().st_size != wanted:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes instead of {wanted}")
     return np.memmap(path, dtype=dtype, mode="c", shape=shape)
@@ -140,7 +144,17 @@ def result_message(result: Result, folder: Path) -> dict[str, Any]:
 
 
 def result_from(message: dict[str, Any], folder: Path) -> Result:
-    """The result of a `result_message`, its arrays mapped from ``folder``."""
+    """The result of a `result_message`, its arrays mapped from ``folder``.
+
+    Raises ``ValueError`` where the message is not one.
+    """
+    try:
+        return _result_from(message, folder)
+    except (LookupError, TypeError, AttributeError, ArithmeticError, MedSegError) as error:
+        raise ValueError(f"the message is damaged ({type(error).__name__}: {error})") from error
+
+
+def _result_from(message: dict[str, Any], folder: Path) -> Result:
     return Result(
         grid=grid_from(message["grid"]),
         layers=tuple(

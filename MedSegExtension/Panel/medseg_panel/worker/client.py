@@ -298,7 +298,7 @@ class WorkerClient:
                 return
             try:
                 result = result_from(message["result"], run.folder)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError) as error:
                 sentence = f"The worker's result could not be read ({error}); run again."
                 self._finish(run.number, lambda: run.listener.on_error("Fault", sentence))
                 return

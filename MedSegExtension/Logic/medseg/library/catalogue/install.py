@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import ModelError
 from ...model.card import ModelCard, read_card
 from ...model.installing import add_model
+from ...model.package_files import user_path
 from ...model.store import installed_models, remove_model, user_folder
 from ...monitor import Monitor
 from .download import Settings
@@ -66,7 +67,7 @@ def install(
     if entry.note:
         monitor.warn(f"{entry.id}: {entry.note}")
     with monitor.stage("download"):
-        source = None if folder is None else Path(folder).expanduser()
+        source = None if folder is None else user_path(folder)
         files = obtain(entry, monitor=monitor, folder=source, accept_new=accept_new, settings=settings)
     card = None if download_only else _add(entry, files, options, monitor)
     return Installed(entry, card, tuple(files), downloads_folder(entry.id))

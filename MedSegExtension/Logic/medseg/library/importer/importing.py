@@ -12,12 +12,12 @@ import numpy as np
 import onnx
 
 from ... import __version__
-from ...errors import InputError, MedSegError, ModelError
+from ...errors import InputError, MedSegError, ModelError, damage_is
 from ...model.manifest import Manifest
 from ...model.onnx_check import check_safe, read_onnx
 from ...model.onnx_fit import check_fits
 from ...model.package import embed_manifest, load_model, pack, parse_manifest
-from ...model.package_files import MANIFEST_NAME, new_folder, sha256_of
+from ...model.package_files import MANIFEST_NAME, new_folder, sha256_of, user_path
 from ...monitor import Monitor
 from . import onnx_tidy
 from .converted import Converted, ImportOptions, Probe, largest_difference, tell
@@ -45,15 +45,16 @@ def import_model(
 
     Raises `InputError` (file, recipe, output), `ModelError` (the file does not fit, or is unsafe), `Cancelled`.
     """
-    path, target = Path(file).expanduser(), Path(output).expanduser()
+    path, target = user_path(file), user_path(output)
     monitor, options = monitor or Monitor(), options or ImportOptions()
     if target.exists() and not options.overwrite:
         raise InputError(f"{target} is already there; choose another name or overwrite it.")
     with monitor.stage("read"):
         kind = detect_kind(path)
     known = find_recipe(recipe) if isinstance(recipe, str) else recipe
-    with monitor.stage("convert"):
+    with monitor.stage("convert"), damage_is(ModelError, f"The description of {path.name}"):
         raw, converted = _converted(path, kind, known, options, monitor)
+        json.dumps(raw, ensure_ascii=False).encode()  # text that is none, from a damaged description
     tell(monitor, converted.notes)
     if options.id:
         raw["id"] = options.id
@@ -72,7 +73,7 @@ def import_with_manifest(
     options: ImportOptions | None = None,
 ) -> Path:
     """Package the ONNX ``file`` with a ``manifest`` of the user's own (see `medseg.library.importer.propose`)."""
-    path, target = Path(file).expanduser(), Path(output).expanduser()
+    path, target = user_path(file), user_path(output)
     monitor, options = monitor or Monitor(), options or ImportOptions()
     if target.exists() and not options.overwrite:
         raise InputError(f"{target} is already there; choose another name or overwrite it.")

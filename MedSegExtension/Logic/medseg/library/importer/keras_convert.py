@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 _spec = importlib.util.spec_from_file_location("keras_safe", Path(__file__).with_name("keras_safe.py"))
 keras_safe = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(keras_safe)
-Refused, safe_config = keras_safe.Refused, keras_safe.safe_config
+Refused, safe_config, description = keras_safe.Refused, keras_safe.safe_config, keras_safe.description
 
 
 def say(text):
@@ -41,7 +41,7 @@ def read_file(path, folder):
 
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
+            config = description(archive.read("config.json"))
             weights = str(Path(folder) / "model.weights.h5")
             info = archive.getinfo("model.weights.h5")
             with archive.open(info) as source, Path(weights).open("wb") as target:
@@ -62,7 +62,7 @@ def read_file(path, folder):
         version = file.attrs.get("keras_version", file.get("model_weights", file).attrs.get("keras_version", "2"))
     if text is None:
         return None, 2, path
-    return json.loads(text), 3 if str(version).startswith("3") else 2, path
+    return description(text), 3 if str(version).startswith("3") else 2, path
 
 
 def check_links(path):

@@ -4,6 +4,8 @@ Used by ``keras_convert.py`` in the environment that has TensorFlow, before anyt
 """
 # mypy: ignore-errors
 
+import json
+
 LAYERS = """
 InputLayer Conv1D Conv2D Conv3D Conv2DTranspose Conv3DTranspose DepthwiseConv2D SeparableConv2D Dense Embedding
 BatchNormalization LayerNormalization GroupNormalization MultiHeadAttention Attention Activation ReLU LeakyReLU
@@ -51,8 +53,26 @@ def bare(name):
     return str(name).split(">")[-1]
 
 
+def description(text):
+    """The model's description from its JSON text (str or bytes); `Refused` where it is none."""
+    try:
+        config = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Refused(f"its description is not valid JSON ({type(error).__name__}); get the file again") from error
+    if not isinstance(config, dict):
+        raise Refused("its description is not that of a model; get the file again")
+    return config
+
+
 def safe_config(config, operations, generation):
     """The description with Lambdas replaced; `Refused` for anything that is not known to be harmless."""
+    try:
+        return _safe_config(config, operations, generation)
+    except (AttributeError, KeyError, TypeError, RecursionError) as error:
+        raise Refused(f"its description is damaged ({type(error).__name__}: {error}); get the file again") from error
+
+
+def _safe_config(config, operations, generation):
     used = set()
 
     def layer(node):

@@ -18,6 +18,9 @@ from . import onnx_tidy
 from .bundles import Raw, bundle_network, manifest_of, named_classes, plain_id, read_description
 from .converted import Converted, ImportOptions
 
+#: As many labels as a segmentation can have.
+_MOST_CLASSES = 65535
+
 
 def convert_monai(path: Path, options: ImportOptions, monitor: Monitor) -> tuple[Raw, Converted]:
     """Manifest and network of a MONAI bundle (``metadata.json``, ``inference.json`` where it is there, ONNX).
@@ -207,6 +210,8 @@ def _monai_window(plan: Raw, given: Raw, dims: int) -> Raw | None:
 
 def _monai_classes(result: Raw, plan: Raw) -> tuple[list[str], str]:
     count = int(result.get("num_channels", 1))
+    if not 1 <= count <= _MOST_CLASSES:
+        raise ModelError(f"metadata.json: an output of {count:.6g} channels is not possible; get the bundle again.")
     names = result.get("channel_def") or {}
     ordered = [str(names.get(str(n), f"Class {n}")) for n in range(count)]
     post = json.dumps(plan.get("postprocessing", {}))

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from ...engine.devices import prepare_runtime
+from ...engine.devices import plain_words, prepare_runtime
 from ...errors import ModelError
 
 Array = npt.NDArray[Any]
@@ -83,11 +83,19 @@ def _rename_graph(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def session(model: onnx.ModelProto) -> Any:
-    """An ONNX Runtime session on the CPU."""
+    """An ONNX Runtime session on the CPU. `ModelError` where ONNX Runtime cannot open the network."""
+    return open_network(model.SerializeToString())
+
+
+def open_network(network: bytes | str) -> Any:
+    """As `session`, of the bytes or the path of an ONNX file."""
     prepare_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exception classes share no public base
+        raise ModelError(f"ONNX Runtime cannot open the network: {plain_words(error)}. Export it again.") from error
 
 
 def random_feed(model: onnx.ModelProto, free: int = 32, seed: int = 0) -> dict[str, Array]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import onnx
 
-from ...errors import InputError, ModelError
+from ...errors import InputError, ModelError, damage_is
 from ...model.onnx_check import check_safe, embedded_manifest, read_onnx
 from ...model.package import parse_manifest, read_json
 from . import onnx_tidy
@@ -87,7 +87,8 @@ def propose(path: Path) -> Proposal:
         raw["weights"] = {"file": "model.onnx"}
         parse_manifest(raw, path.name)
         return Proposal(raw, [], [f"{path.name} holds a manifest of its own, which is taken as it is."])
-    return _Reader(model, path).proposal()
+    with damage_is(ModelError, path.name):
+        return _Reader(model, path).proposal()
 
 
 class _Reader:

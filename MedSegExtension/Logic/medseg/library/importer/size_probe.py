@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from ...engine.devices import plain_words, prepare_runtime
+from ...engine.devices import plain_words
 from ...errors import ModelError
+from .onnx_tidy import open_network
 
 Space = tuple[int | None, ...]
 _BASES = {2: (64, 96, 128, 256), 3: (32, 48, 64, 96)}
@@ -49,10 +50,7 @@ class SizeProbe:
     """
 
     def __init__(self, path: Path, space: Space, channels: int, channels_last: bool, output: str, scores: bool) -> None:
-        prepare_runtime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._session = open_network(str(path))
         self._input = self._session.get_inputs()[0]
         self._space, self._channels, self._last = space, channels, channels_last
         self._output, self._scores = output, scores

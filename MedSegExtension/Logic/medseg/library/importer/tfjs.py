@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ...errors import ModelError
+from ...errors import ModelError, damage_is
 from ...model.package_files import inside
 from .layers import convert_layers
 
@@ -27,7 +27,11 @@ _WEIGHTS_LIMIT = 2 << 30
 
 def read_tfjs(path: Path) -> tuple[dict[str, Any], dict[str, Array]]:
     """(model_config, weights by name) of a ``model.json``. `ModelError` says which file is missing or does not fit."""
-    label = path.name
+    with damage_is(ModelError, path.name):
+        return _read_tfjs(path, path.name)
+
+
+def _read_tfjs(path: Path, label: str) -> tuple[dict[str, Any], dict[str, Array]]:
     if path.stat().st_size > _JSON_LIMIT:
         raise ModelError(f"{label}: larger than {_JSON_LIMIT >> 20} MB; this is not the description of a model.")
     try:
@@ -65,15 +69,16 @@ def convert_tfjs(
 ) -> onnx.ModelProto:
     """The ONNX model (channels first, open space) of a ``model.json``; see `medseg.library.importer.layers`."""
     config, weights = read_tfjs(path)
-    return convert_layers(
-        config,
-        weights,
-        input_name=input_name,
-        output_name=output_name,
-        normalised_suffix=normalised_suffix,
-        epsilon=epsilon,
-        label=path.name,
-    )
+    with damage_is(ModelError, path.name):
+        return convert_layers(
+            config,
+            weights,
+            input_name=input_name,
+            output_name=output_name,
+            normalised_suffix=normalised_suffix,
+            epsilon=epsilon,
+            label=path.name,
+        )
 
 
 def parameter_count(weights: dict[str, Array]) -> int:

@@ -16,7 +16,7 @@ RSNA_SUBTYPES = ["any", "epidural", "intraparenchymal", "intraventricular", "sub
 class Measurement(BaseModel):
     """Base of all measurements: unknown fields are refused, so that a typing error is found."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LesionLocation(Measurement):

@@ -10,14 +10,15 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .measurements import LesionCounts, LesionFeatures, LesionLocation, MeasurementStep, RsnaLongCsv
-from .steps import KeepByLocation, PostprocessingStep, PreprocessingStep, ToRGB, Window
+from .steps import LONGEST, KeepByLocation, PostprocessingStep, PreprocessingStep, Size, ToRGB, Window
 
 Layout = Literal["NCHW", "NHWC", "NCDHW", "NDHWC", "NHW", "NDHW", "NC", "N"]
+Byte = Annotated[int, Field(ge=0, le=255)]
 Plane = Literal["axial", "coronal", "sagittal", "acquisition"]
 
 
 class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Choice(Part):
@@ -63,7 +64,7 @@ class OutputClass(Part):
 
     value: int = Field(ge=1, le=65535)
     name: str = Field(min_length=1)
-    color: tuple[int, int, int] = (128, 174, 128)
+    color: tuple[Byte, Byte, Byte] = (128, 174, 128)
     terminology: Terminology | None = None
     lesion: bool = False
     threshold: float = 0.5
@@ -94,16 +95,16 @@ class Slicewise(Part):
 
     mode: Literal["slicewise"]
     plane: Plane
-    batch: int = Field(default=8, ge=1)
-    neighbours: int = Field(default=0, ge=0)
-    multiple_of: int = Field(default=1, ge=1)
+    batch: int = Field(default=8, ge=1, le=4096)
+    neighbours: int = Field(default=0, ge=0, le=64)
+    multiple_of: int = Field(default=1, ge=1, le=LONGEST)
 
 
 class WholeVolume(Part):
     """3D network, the whole volume at once, padded to a ``multiple_of`` per axis (never tiled)."""
 
     mode: Literal["whole"]
-    multiple_of: int = Field(default=1, ge=1)
+    multiple_of: int = Field(default=1, ge=1, le=LONGEST)
     plane: Plane = "axial"
 
 
@@ -114,10 +115,10 @@ class SlidingWindow(Part):
     """
 
     mode: Literal["sliding_window"]
-    patch: tuple[int, int, int]
+    patch: tuple[Size, Size, Size]
     overlap: float = Field(default=0.5, ge=0, lt=1)
     blending: Literal["constant", "gaussian"] = "gaussian"
-    batch: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1, le=4096)
     pad_value: float = 0.0
     skip_background_at_most: float | None = None
     plane: Plane = "axial"

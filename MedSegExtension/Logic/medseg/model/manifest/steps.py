@@ -12,14 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 Scope = Literal["slice", "volume"]
-OptionalSize = tuple[int | None, int | None, int | None]
-OptionalSpacing = tuple[float | None, float | None, float | None]
+#: No image has more voxels along an axis; a number beyond it is a slip, and would ask for all memory there is.
+LONGEST = 1 << 14
+Size = Annotated[int, Field(ge=1, le=LONGEST)]
+Start = Annotated[int, Field(ge=0, le=LONGEST)]
+Spacing = Annotated[float, Field(gt=0, le=1000)]
+OptionalSize = tuple[Size | None, Size | None, Size | None]
+OptionalStart = tuple[Start | None, Start | None, Start | None]
+OptionalSpacing = tuple[Spacing | None, Spacing | None, Spacing | None]
 
 
 class Step(BaseModel):
     """Base of all steps: unknown fields are refused, so that a typing error is found."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 # -- spatial: grid -> grid ----------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ class Crop(Step):
     """A fixed window from ``start`` of ``size`` voxels; null keeps an axis whole."""
 
     step: Literal["crop"]
-    start: OptionalSize
+    start: OptionalStart
     size: OptionalSize
 
 
@@ -99,7 +105,7 @@ class CropToForeground(Step):
     step: Literal["crop_to_foreground"]
     above: float | None = None
     above_fraction: float | None = None
-    margin: int = Field(default=0, ge=0)
+    margin: int = Field(default=0, ge=0, le=LONGEST)
 
     @model_validator(mode="after")
     def _one_threshold(self) -> CropToForeground:
@@ -114,7 +120,7 @@ class CropToMask(Step):
     step: Literal["crop_to_mask"]
     of: str
     segments: list[str] | None = None
-    margin: int = Field(default=0, ge=0)
+    margin: int = Field(default=0, ge=0, le=LONGEST)
 
 
 class ApplyMask(Step):
@@ -130,7 +136,7 @@ class FitHead(Step):
     """Per slice: ellipse of the head, square of its long axis cropped, resized to ``size`` (WMH contract, step 5)."""
 
     step: Literal["fit_head"]
-    size: int = Field(default=256, ge=16)
+    size: int = Field(default=256, ge=16, le=LONGEST)
 
 
 # -- intensity: values -> values ----------------------------------------------------------------------------
@@ -240,7 +246,7 @@ class RoundTo(Step):
     """Quantise: ``round(x * levels) / levels`` (what saving as an integer image did to the training data)."""
 
     step: Literal["quantise"]
-    levels: int = Field(gt=0)
+    levels: int = Field(gt=0, le=1 << 16)
 
 
 class ToRGB(Step):
@@ -307,7 +313,7 @@ class Morphology(SegmentStep):
 
     step: Literal["opening", "closing"]
     shape: Literal["disk", "ball"]
-    radius: int = Field(ge=1)
+    radius: int = Field(ge=1, le=1024)
 
 
 class KeepByLocation(SegmentStep):

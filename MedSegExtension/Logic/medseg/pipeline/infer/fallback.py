@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from ...engine.session import OutOfMemory
-from ...errors import DeviceError, ModelError
+from ...errors import DeviceError, ModelError, OutOfMemory
 from ...model.manifest.schema import Manifest
 from ...monitor import Monitor
 from .tensors import Array, Feeder, FloatArray, Network, from_tensor

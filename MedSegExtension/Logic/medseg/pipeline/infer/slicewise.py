@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.session import OutOfMemory
+from ...errors import OutOfMemory
 from ...model.manifest.schema import Slicewise
 from ..preprocess.state import Prepared
 from .fallback import Runner

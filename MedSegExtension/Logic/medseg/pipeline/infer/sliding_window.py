@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.session import OutOfMemory
-from ...errors import ModelError
+from ...errors import ModelError, OutOfMemory
 from ...model.manifest.schema import SlidingWindow
 from ...monitor import Monitor
 from ..preprocess.state import Prepared

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engine.session import OutOfMemory
+from ...errors import OutOfMemory
 from ...model.manifest.schema import WholeVolume
 from ..preprocess.state import Prepared
 from .fallback import Runner

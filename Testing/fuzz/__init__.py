@@ -1,0 +1,1 @@
+"""Damaged inputs of every kind that MedSeg reads: each must give a result or a sentence (``make fuzz``)."""
