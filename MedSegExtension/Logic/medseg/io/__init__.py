@@ -2,5 +2,6 @@
 
 from .dicom_series import SeriesInfo, list_series
 from .files import read_volume
+from .segmentations import Segmentation, read_segmentation
 
-__all__ = ["SeriesInfo", "list_series", "read_volume"]
+__all__ = ["Segmentation", "SeriesInfo", "list_series", "read_segmentation", "read_volume"]

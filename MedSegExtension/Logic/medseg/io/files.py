@@ -113,7 +113,7 @@ def _read_with_itk(path: Path) -> Volume:
             )
     return Volume(
         compact(np.ascontiguousarray(array), path.name, warnings),
-        _itk_grid(image),
+        itk_grid(image),
         _modality(image),
         name=path.name,
         warnings=tuple(warnings),
@@ -149,7 +149,7 @@ def _modality(image: ItkImage) -> str | None:
     return None
 
 
-def _itk_grid(image: ItkImage) -> Grid:
+def itk_grid(image: ItkImage) -> Grid:
     """Grid of the first three axes, from the matrix: columns of a sheared ITK direction need not be unit vectors."""
     affine = np.eye(4)
     n = min(image.dimension, 3)

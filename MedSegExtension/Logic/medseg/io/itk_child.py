@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 
 _KEYS = ("NRRD_space", "modality", "Modality", "DWMRI_b-value")
+_STARTS = ("DWMRI_gradient_", "Segment")
 
 
 def read(path: str, array_file: str) -> dict[str, object]:
@@ -24,7 +25,7 @@ def read(path: str, array_file: str) -> dict[str, object]:
         return {"pixel_type": kind}
     array = sitk.GetArrayViewFromImage(image)
     np.ascontiguousarray(array).tofile(array_file)
-    keys = [k for k in image.GetMetaDataKeys() if k in _KEYS or k.startswith("DWMRI_gradient_")]
+    keys = [k for k in image.GetMetaDataKeys() if k in _KEYS or k.startswith(_STARTS)]
     return {
         "pixel_type": kind,
         "dtype": array.dtype.str,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import gzip
 import re
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
+from ..errors import OutputError
 from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
 
@@ -55,6 +57,26 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
     _check_whole(path, int(np.prod(grid.size)) * len(layers) * dtype.itemsize)
 
 
+def save_segmentation(path: str | Path, layers: Sequence[Layer], grid: Grid, model_id: str = "") -> Path:
+    """As `write_segmentation`, all or nothing: a file that was there stays as it is until the new one is whole.
+
+    Raises `OutputError` where it cannot be written.
+    """
+    path = Path(path)
+    if not path.name.endswith(".seg.nrrd"):
+        raise OutputError(f"{path.name}: the name of a segmentation file ends in .seg.nrrd.")
+    new = path.with_name(f".new-{secrets.token_hex(6)}.seg.nrrd")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_segmentation(new, layers, grid, model_id)
+        new.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}; is the disk full?") from error
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
     """Write a probability map (K, J, I) as float32 NIfTI. Raises `OSError` where it could not be written completely."""
     image = sitk.GetImageFromArray(np.asarray(array, dtype=np.float32))
@@ -78,6 +100,8 @@ def _segment_fields(item: SegmentClass, layer: int, grid: Grid, model_id: str) -
     tags = {"MedSeg.Model": model_id, "MedSeg.Class": item.name}
     if item.terminology:
         tags["TerminologyEntry"] = item.terminology
+    if item.lesion:
+        tags["MedSeg.Lesion"] = "1"
     return {
         "ID": segment_id(model_id, item.value),
         "Name": " ".join(item.name.split()),
