@@ -1,1 +1,1 @@
-"""Results held against a reference."""
+"""Results held against a reference, a second reader, another model or another date."""

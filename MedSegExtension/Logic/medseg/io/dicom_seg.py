@@ -136,7 +136,7 @@ def _grid(dataset: Any, groups: list[Any], size: tuple[int, int], name: str) -> 
     count = int(at.max()) + 1
     if count > _MOST_GAPS * max(len(levels), 1) + 1 or np.abs((heights - levels[0]) / step - at).max() > _EVEN:
         raise InputError(
-            f"{name}: its slices are not evenly spaced ({step:.3g} to {gaps.max(initial=step):.3g} mm); export it again."
+            f"{name}: its slices are not evenly spaced ({step:.3g} to {gaps.max(initial=step):.3g} mm); save again."
         )
     first = positions[int(np.argmin(heights))]
     spacing = [float(v) for v in measures.PixelSpacing]
