@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import models_catalogue, models_import
+from . import compare, models_catalogue, models_import
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -35,6 +35,7 @@ models_app = typer.Typer(
 app.add_typer(models_app, name="models")
 models_import.register(models_app, EXIT_CODES)
 models_catalogue.register(models_app, EXIT_CODES)
+compare.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,

@@ -50,9 +50,9 @@ def match_lesions(
     """Match the components of two masks (K, J, I) one to one, greedily: the best pair first, then the best of the rest.
 
     By ``overlap`` (the default, with 1): pairs that share at least so many voxels, most first; by ``iou``: pairs whose
-    intersection over union is at least so large, largest first; or by ``distance_mm``: pairs whose centroids are
-    at most so far apart, nearest first. ``spacing``: mm along k, j, i. Equal pairs are taken in the order of their component
-    numbers. Raises `InputError` where several rules are given.
+    intersection over union is at least so large, largest first; or by ``distance_mm``: pairs whose centroids are at
+    most so far apart, nearest first. ``spacing``: mm along k, j, i. Equal pairs are taken in the order of their
+    component numbers. Raises `InputError` where several rules are given.
     """
     check_shapes(prediction, reference)
     neighbours = structure(connectivity, 0)

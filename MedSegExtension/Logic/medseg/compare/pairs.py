@@ -134,7 +134,8 @@ def _pairs(
     if not found:
         raise InputError(
             f"{prediction.name} ({', '.join(ours) or 'no class'}) and {reference.name} "
-            f"({', '.join(theirs) or 'no class'}) have no class of the same name; say which belong together (--pair PREDICTED=REFERENCE)."
+            f"({', '.join(theirs) or 'no class'}) have no class of the same name; say which belong together "
+            "(--pair PREDICTED=REFERENCE)."
         )
     return found
 
@@ -148,8 +149,8 @@ def _check_overlap(prediction: Segmentation, reference: Segmentation) -> None:
     one, other = _extent(prediction.grid), _extent(reference.grid)
     if (one[0] > other[1]).any() or (other[0] > one[1]).any():
         raise InputError(
-            f"{prediction.name} and {reference.name} lie in different places of the patient and do not overlap: they are "
-            "not of the same image, or one lost its position."
+            f"{prediction.name} and {reference.name} lie in different places of the patient and do not overlap: they "
+            "are not of the same image, or one lost its position."
         )
 
 
