@@ -44,7 +44,8 @@ def write_scene(result: Result, volume: Volume, folder: str | Path, model: Any, 
     shown = replace(volume, stack=None, tags={})
     light = Result(result.grid, result.layers, {}, result.tables, {"model": result.provenance.get("model", {})},
                    plane=result.plane)  # fmt: skip
-    title = str(result.provenance.get("model", {}).get("title", "")) or "MedSeg result"
+    told = result.provenance
+    title = str(told.get("model", {}).get("title") or told.get("title") or "MedSeg result")
     job = Job(light, shown, str(Path(folder).absolute()), title, display_window(volume, model))
     made, reason = _run_child(pickle.dumps(job, protocol=5), monitor)
     missing = [name for name in wanted if name not in made]

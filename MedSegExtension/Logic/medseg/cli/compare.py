@@ -248,7 +248,8 @@ def _followed(one: Segmentation, other: Segmentation, wanted: str | None) -> str
 def _provenance(what: str, one: Segmentation, other: Segmentation, **more: Any) -> dict[str, Any]:
     from .. import __version__
 
-    return {"medseg": __version__, "kind": what, "compared": [one.name, other.name], **more}
+    title = f"{one.name} and {other.name}: {what}"
+    return {"medseg": __version__, "kind": what, "title": title, "compared": [one.name, other.name], **more}
 
 
 def _write(result: Result, output: Path, image: Path | None, force: bool, monitor: Any, command: Command) -> None:

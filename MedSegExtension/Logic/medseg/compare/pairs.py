@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -105,7 +106,8 @@ def compare_segmentations(
             mask = _on_grid(mask, prediction.grid, grid)
         truth = reference.mask(theirs)
         figures = compare_masks(mask, truth, grid, tolerance_mm=tolerance_mm, matching=matching)
-        compared.append(ComparedClass(theirs, mask, truth, figures))
+        name = ours if re.fullmatch(r"Label \d+", theirs) else theirs  # a plain label map has no names
+        compared.append(ComparedClass(name, mask, truth, figures))
     used_ours, used_theirs = {p for p, _ in chosen}, {r for _, r in chosen}
     left = tuple(c.name for c in prediction.classes if c.name not in used_ours)
     right = tuple(c.name for c in reference.classes if c.name not in used_theirs)

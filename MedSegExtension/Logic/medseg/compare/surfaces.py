@@ -1,8 +1,8 @@
 """Distances between the surfaces of two masks.
 
 The surface of a mask is its voxels that have a face neighbour outside it, as in MONAI and MedPy; distances are between
-voxel centres. Programs that measure on a mesh or weight surface elements (DeepMind's surface-distance) differ by up
-to half a voxel.
+voxel centres. Programs that weight surface elements between voxels (DeepMind's surface-distance) give distances that
+differ by up to half a voxel, and a surface Dice that is greater where the tolerance is about a voxel.
 """
 
 from __future__ import annotations
@@ -45,10 +45,7 @@ class SurfaceDistances:
 
     @property
     def assd(self) -> float:
-        """Average symmetric surface distance: the mean of both directions pooled, as MONAI has it.
-
-        MedPy takes the mean of the two directions' means.
-        """
+        """Average symmetric surface distance: the mean of both directions pooled, as MONAI and MedPy have it."""
         return float(self.pooled.mean())
 
     def surface_dice(self, tolerance: float) -> float:
