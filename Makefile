@@ -8,7 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # Tests run in one process for each core, at most four: each holds networks in memory.
-PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: install demo test test-data test-recipes fuzz lint bench clean
 

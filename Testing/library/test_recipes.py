@@ -40,6 +40,8 @@ MESHNETS = [
 ]  # fmt: skip
 # Authors of the haemorrhage systems saved weights without layers.
 WEIGHTS_ONLY = [id for id in IDS if id.startswith("ich-")]
+# One process makes the networks for all of them.
+pytestmark = pytest.mark.xdist_group("keras")
 FAMILIES = [
     "wmh-deeplabv3plus-3class",
     "wmh-transunet-binary",
@@ -310,6 +312,7 @@ def run_microbleeds(package: Path, folder: Path, monkeypatch: Any, size: int) ->
 # -- faults -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.timeout(1500)
 def test_a_lambda_that_the_recipe_does_not_know_is_refused(trained: Any, tmp_path: Path) -> None:
     """Its bytecode would be somebody else's program on the user's computer."""
     folder, _ = trained(True)
@@ -321,6 +324,7 @@ def test_a_lambda_that_the_recipe_does_not_know_is_refused(trained: Any, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.timeout(1500)
 def test_a_cut_short_keras_file_is_refused_and_leaves_nothing(trained: Any, tmp_path: Path) -> None:
     folder, _ = trained(True)
     data = (folder / "lungs-resunet.h5").read_bytes()
@@ -348,6 +352,7 @@ model(K.Lambda(lambda t: t, name="same")(x)).save(sys.argv[1] + "/lambda.keras")
 """
 
 
+@pytest.mark.timeout(1500)
 def test_files_of_keras_3_are_read_too(tmp_path: Path) -> None:
     """Whoever trains today has Keras 3, whose files look different from those of the published models."""
     python = keras_environment.keras_python()

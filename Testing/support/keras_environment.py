@@ -10,6 +10,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medseg.library.importer import environment as env
@@ -26,10 +28,23 @@ def keras_python() -> Path:
     folder = Path(named) if named else ROOT / ".venv-keras"
     stamp = folder / ".complete"
     if named is None and not stamp.is_file():
-        shutil.rmtree(folder, ignore_errors=True)
-        env.make_environment(folder, env.HERE / from_keras.REQUIREMENTS, None, Monitor())
-        stamp.touch()
+        with _alone(ROOT / ".venv-keras.lock"):
+            if not stamp.is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                env.make_environment(folder, env.HERE / from_keras.REQUIREMENTS, None, Monitor())
+                stamp.touch()
     return env.given_environment(folder, from_keras.MODULES)
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Inside, no other test process makes the environment (tests run in several processes)."""
+    with lock.open("w") as file:
+        if os.name == "posix":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def build(folder: Path, *ids: str, small: bool = False, weights_only: bool = False) -> dict[str, int]:

@@ -26,7 +26,7 @@ class Loop:
     def schedule(self, ms: int, function: Callable[[], None]) -> None:
         self._timers.append((time.monotonic() + ms / 1000, function))
 
-    def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], bool], seconds: float = 180) -> None:
         """Handle events until ``condition``; `TimeoutError` where it does not come true."""
         end = time.monotonic() + seconds
         while not condition():
@@ -85,7 +85,7 @@ class LocalProcess:
     def close(self) -> None:
         assert self.child and self.child.stdin
         self.child.stdin.close()
-        self.child.wait(timeout=5)
+        self.child.wait(timeout=60)
 
 
 class Recorder:

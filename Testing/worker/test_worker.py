@@ -98,7 +98,7 @@ class Host:
         self.processes.append(LocalProcess(self.loop, on_message, on_end))
         return self.processes[-1]
 
-    def run(self, model: Path, what: Volume, seconds: float = 60, **options) -> Recorder:
+    def run(self, model: Path, what: Volume, seconds: float = 180, **options) -> Recorder:
         recorder = Recorder()
         self.client.start_run(str(model), [what], options, recorder)
         self.loop.until(lambda: recorder.end is not None, seconds)
