@@ -48,7 +48,7 @@ def real(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     monkeypatch.setattr(panel, "slicer_collaborators", collaborators)
     slot_errors.clear()
     module.widgetRepresentation()._target.set_entered(True)
-    yield Opened(host, module, module.widget.panel._worker, None, dialogs, installer)  # type: ignore[arg-type]
+    yield Opened(host, module, module.widget.panel.segment._worker, None, dialogs, installer)  # type: ignore[arg-type]
     module.close()
     host.scene.Clear(0)
     host.pump(0.02)

@@ -58,10 +58,10 @@ class TestReload:
         for name in [n for n in sys.modules if n.split(".")[0] in ("medseg", "medseg_mrml", "medseg_panel")]:
             monkeypatch.setitem(sys.modules, name, sys.modules[name])
         old = sys.modules["medseg_panel.panel"]
-        old_panel = opened.panel
+        old_panel = opened.widget.panel
         opened.widget.onReload()
         assert sys.modules["medseg_panel.panel"] is not old
-        assert opened.panel is not old_panel
+        assert opened.widget.panel is not old_panel
         assert opened.worker.ended
 
     def test_leaves_no_observer_behind(self, opened: Opened) -> None:

@@ -42,7 +42,7 @@ def panel(host: Host, shared: Path, repository: Path, tmp_path: Path, monkeypatc
     page = module.widgetRepresentation()
     host.show(page)
     page._target.set_entered(True)
-    yield module.widget.panel
+    yield module.widget.panel.segment
     host.close_window()
     module.close()
     host.scene.Clear(0)

@@ -155,7 +155,7 @@ class Opened:
 
     @property
     def panel(self) -> Any:
-        return self.module.widget.panel
+        return self.module.widget.panel.segment
 
     @property
     def ui(self) -> Any:

@@ -16,14 +16,15 @@ from .display import ensure_display
 _started: Host | None = None
 
 
-def keep_none_alive() -> None:
-    """Make None immortal, as Python 3.12 does.
+def keep_constants_alive() -> None:
+    """Make None, True and False immortal, as Python 3.12 does.
 
-    PySide6 gives back more references to None than it took (about 700 a panel test); before 3.12 the interpreter
-    aborts when they are used up. Only this test host uses PySide6.
+    PySide6 gives back more references to them than it took (about 700 to None a panel test); before 3.12 the
+    interpreter aborts when they are used up. Only this test host uses PySide6.
     """
     if sys.version_info < (3, 12):
-        ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
+        for constant in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(constant)).value += 1 << 40
 
 
 class Host:
@@ -130,7 +131,7 @@ def start(testing: bool = False) -> Host:
     global _started
     if _started is not None:
         return _started
-    keep_none_alive()
+    keep_constants_alive()
     platform = ensure_display()
     from PySide6 import QtWidgets
 

@@ -180,7 +180,7 @@ def blob(shape: tuple[int, int, int], dtype: type = np.int16) -> np.ndarray:
 
 def choose(widget: Any, model: str, volume: Any) -> None:
     """Choose a model in the list and a volume in the first selector, as a user does."""
-    panel, ui = widget.panel, widget.ui
+    panel, ui = widget.panel.segment, widget.ui
     panel.model.refresh()
     item = panel.model._items[model]
     ui.modelList.clearSelection()
@@ -191,7 +191,7 @@ def choose(widget: Any, model: str, volume: Any) -> None:
 
 def run_ended(widget: Any, seconds: float = 120) -> str:
     """Wait for the end of the run; returns what is written under the bar."""
-    if not wait(lambda: not widget.panel.runs.running, seconds):
+    if not wait(lambda: not widget.panel.segment.runs.running, seconds):
         return "(the run did not end)"
     return str(widget.ui.progressLabel.text)
 

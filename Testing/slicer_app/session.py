@@ -52,7 +52,7 @@ class Session:
 
     @property
     def panel(self) -> Any:
-        return self.widget.panel
+        return self.widget.panel.segment
 
     def begin(self) -> None:
         """A new scene."""

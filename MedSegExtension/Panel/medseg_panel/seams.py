@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from medseg.geometry.volume import Volume
@@ -10,6 +11,79 @@ from medseg.model.card import ModelCard
 from medseg.result import Result
 
 Answer = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedRun:
+    """What the Segment tab hands to the others when a run ended with a result; all but ``model`` are nodes.
+
+    ``segmentation``: None for classifiers. ``probabilities``: volumes, one a class, where the user asked for them.
+    """
+
+    model: ModelCard
+    volume: Any
+    segmentation: Any
+    tables: tuple[Any, ...]
+    probabilities: tuple[Any, ...]
+
+
+class Tab(Protocol):
+    """One tab of the module. `enter` and `exit`: it is seen, no longer seen (another tab, another module).
+
+    `set_parameters` is given None while the scene closes. All calls but `enter` and `exit` also come to hidden tabs.
+    """
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def widget(self) -> Any: ...
+
+    def enter(self) -> None: ...
+
+    def exit(self) -> None: ...
+
+    def cleanup(self) -> None: ...
+
+    def set_parameters(self, parameters: Any) -> None: ...
+
+    def parameters_changed(self) -> None: ...
+
+    def scene_closing(self) -> None: ...
+
+    def scene_closed(self) -> None: ...
+
+    def scene_changed(self) -> None:
+        """A volume was added."""
+
+    def node_removed(self, node: Any) -> None: ...
+
+    def run_finished(self, run: FinishedRun) -> None:
+        """The Segment tab has a new result in the scene (not told to the Segment tab itself)."""
+
+
+class Segmenter(Protocol):
+    """The Segment tab as the other tabs use it: Review runs a model on a case that has no mask yet."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    def run_on(self, model_id: str, volume: Any) -> str:
+        """Choose model and volume node, and run; "" where the run goes on, else why it does not.
+
+        The end is told by `Tab.run_finished`; a failed or cancelled run only makes `busy` False again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbours:
+    """What a tab is made from. ``show(tab)`` brings a tab to the front; ``later(work)`` as of the collaborators."""
+
+    scene: Any
+    dialogs: Dialogs
+    store: ModelStore
+    later: Callable[[Callable[[], None]], None]
+    segmenter: Segmenter
+    show: Callable[[Tab], None]
 
 
 class Listener(Protocol):

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import platform
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 from medseg import __version__
 from medseg.model.card import ModelCard
+
+from ..seams import Worker
+from .run import RunSection
 
 
 def slicer_versions() -> dict[str, str]:
@@ -54,3 +59,28 @@ def anonymous(text: str, names: list[str]) -> str:
 def without_home(text: str) -> str:
     """``text`` without the user's name in paths."""
     return re.sub(r"((?:/home/|/Users/|[A-Za-z]:\\Users\\))[^/\\\s]+", r"\1<user>", text)
+
+
+class ReportButton:
+    """*Copy support report*: puts the report on the clipboard. ``card()``: the chosen model."""
+
+    def __init__(
+        self, ui: Any, scene: Any, worker: Worker, run: RunSection, card: Callable[[], ModelCard | None]
+    ) -> None:
+        self._scene, self._worker, self._run, self._card = scene, worker, run, card
+        ui.copyReportButton.connect("clicked(bool)", self.copy)
+
+    def copy(self) -> None:
+        """Copy what is known here; the worker's part is added where it runs."""
+        self._copy(None)
+        self._worker.query(
+            "versions",
+            lambda answer: self._copy(answer["report"]),
+            lambda e: self._run.log(_("The report has no part of the worker: {why}").format(why=e["message"])),
+        )
+
+    def _copy(self, worker: dict[str, Any] | None) -> None:
+        names = [self._scene.GetNthNode(n).GetName() or "" for n in range(self._scene.GetNumberOfNodes())]
+        shown = [n for n in names if len(n) > 2]
+        self._run.copy(support_report(self._card(), self._run.devices, worker, self._run.log_text, shown))
+        self._run.log(_("The support report is on the clipboard."))

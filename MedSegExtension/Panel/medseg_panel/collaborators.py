@@ -1,0 +1,46 @@
+"""What the panel works with in Slicer: the worker process, the models' folder, dialogs, pip."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import qt
+import slicer
+
+from medseg.model import store as model_store
+
+from .dialogs import SlicerDialogs
+from .models.install import Installer, SlicerPip
+from .seams import Dialogs, ModelStore, Worker
+from .seams import Installer as InstallerSeam
+from .segment.runs import at_once
+
+
+@dataclass
+class Collaborators:
+    """What the panel works with. ``installer(log)`` makes the installer, which writes to the panel's log.
+
+    ``later(work)``: calls ``work`` when Slicer has handled the events that wait.
+    """
+
+    worker: Worker
+    store: ModelStore
+    dialogs: Dialogs
+    installer: Callable[[Callable[[str], None]], InstallerSeam]
+    later: Callable[[Callable[[], None]], None] = at_once
+
+
+def slicer_collaborators(resources: Path) -> Collaborators:
+    """The real ones, in Slicer. ``resources``: the module's Resources folder."""
+    from .worker.client import WorkerClient
+    from .worker.process import QtWorkerProcess
+
+    worker = WorkerClient(QtWorkerProcess, qt.QTimer.singleShot)
+    dialogs = SlicerDialogs(slicer.util.mainWindow())
+
+    def installer(log: Callable[[str], None]) -> Installer:
+        return Installer(resources / "requirements.txt", SlicerPip(), dialogs, log, worker.restart)
+
+    return Collaborators(worker, model_store, dialogs, installer, lambda work: qt.QTimer.singleShot(0, work))
