@@ -108,11 +108,14 @@ def classification(session: Session) -> None:
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     common.choose(widget, "ich-compact", volume)
     show_in_panel(widget, "inputs", "windowing")
+    view = widget.panel.segment.view
     widget.ui.showAsModelButton.click()
+    common.wait(lambda: not view.running, 60)  # what the model sees is made by the worker
     common.picture("7-window-1")
     widget.ui.nextChannelButton.click()
     common.picture("8-window-2")
     widget.ui.showAsModelButton.click()
+    common.wait(lambda: not view.running, 10)
     session.apply()
     say("scores", common.run_ended(widget, 300))
     show_in_panel(widget, "windowing", "results")
