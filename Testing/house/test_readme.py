@@ -39,7 +39,7 @@ def test_every_command_that_the_readme_names_exists(line: str) -> None:
     for alternative in line.split(" | ")[1:]:
         assert CliRunner().invoke(app, ["models", alternative, "--help"]).exit_code == 0, alternative
     words = line.split(" | ")[0].split()[1:]
-    names = words[: 2 if words[0] == "models" else 1]
+    names = words[: 2 if words[0] in ("models", "review") else 1]
     help_text = CliRunner().invoke(app, [*names, "--help"])
     assert help_text.exit_code == 0, line
     missing = [w for w in words if w.startswith("-") and not re.search(rf"(?<!\S){w}\b", help_text.output)]

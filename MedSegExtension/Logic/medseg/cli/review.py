@@ -1,0 +1,133 @@
+"""``medseg review``: the findings of a mask, and how far two readers agree."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import InputError, OutputError
+from ..result import Column, Table, text_of_csv
+from .console import Command, rows_of
+from .execute import execute
+
+_Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")]
+_CASE, _RATING = ("filename", "case", "image"), ("rating",)
+
+
+def register(app: typer.Typer, epilog: str) -> None:
+    """Add the group ``review``."""
+    review = typer.Typer(help="Findings of a mask; agreement of readers.", no_args_is_help=True, rich_markup_mode=None)
+    review.command("findings", epilog=epilog)(findings)
+    review.command("agreement", epilog=epilog)(agreement)
+    app.add_typer(review, name="review")
+
+
+def findings(
+    mask: Annotated[Path, typer.Argument(metavar="MASK", help="A segmentation, or the folder of a run.")],
+    names: Annotated[Path | None, typer.Option(help="Table of label names, for a plain label map.")] = None,
+    order: Annotated[
+        str, typer.Option(metavar="size|position", help="Largest first, or from the head downwards.")
+    ] = "size",
+    least: Annotated[float, typer.Option(min=0, help="Leave out findings of less than so many ml.")] = 0.0,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.csv", help="Also write a table.")
+    ] = None,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """List the lesions of MASK (of all classes where none is marked as lesions): size, place, extent."""
+
+    def body(command: Command) -> int:
+        from ..io import read_segmentation
+        from ..review.decisions import Review
+
+        if order not in ("size", "position"):
+            raise InputError(f"--order {order!r} is neither size nor position.")
+        monitor = command.monitor()
+        listed = Review(read_segmentation(mask, names=names, monitor=monitor)).listed(order, least_ml=least)
+        columns = (
+            Column("finding", "int"), Column("class", "str"), Column("voxels", "int"), Column("volume", "float", "ml"),
+            Column("r", "float", "mm"), Column("a", "float", "mm"), Column("s", "float", "mm"),
+            Column("size_i", "float", "mm"), Column("size_j", "float", "mm"), Column("size_k", "float", "mm"),
+        )  # fmt: skip
+        rows = tuple((f.id, f.name, f.voxels, f.volume_ml, *f.centre, *f.extent) for f in listed)
+        table = Table("findings", columns, rows)
+        if output is not None:
+            try:
+                output.write_text(table.to_csv(), encoding="utf-8", newline="")
+            except OSError as error:
+                raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
+        command.document.update(findings=rows_of(table), warnings=monitor.warnings)
+        command.table(
+            ["finding", "class", "voxels", "ml", "R A S mm", "extent mm"],
+            [
+                [str(f.id), f.name, str(f.voxels), f"{f.volume_ml:.3g}", " ".join(f"{v:.0f}" for v in f.centre),
+                 " x ".join(f"{v:.0f}" for v in f.extent)]
+                for f in listed
+            ],
+            right=(0, 2, 3),
+        )  # fmt: skip
+        command.say(f"{len(listed)} findings, {sum(f.volume_ml for f in listed):.3g} ml")
+        return 0
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def agreement(
+    one: Annotated[
+        Path, typer.Argument(metavar="ONE.csv", help="A reader's table: columns Filename (or case) and Rating.")
+    ],
+    other: Annotated[Path, typer.Argument(metavar="OTHER.csv", help="The other reader's.")],
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """How far two readers' ratings from 1 to 5 agree: kappa, and the cases on which they differ."""
+
+    def body(command: Command) -> int:
+        from ..review.agreement import agreement as agree
+        from ..review.case_file import RATINGS
+
+        found = agree(_ratings(one), _ratings(other), sorted(RATINGS))
+        if not found.cases:
+            raise InputError(f"{one.name} and {other.name} have no case that both readers rated.")
+        command.document.update(
+            cases=found.cases, exact=found.exact, kappa=found.kappa, linear=found.linear, quadratic=found.quadratic,
+            differ=[list(d) for d in found.differ],
+        )  # fmt: skip
+        words = [("cases rated by both", str(found.cases)), ("equal", f"{100 * (found.exact or 0):.1f} %")]
+        for name, value in (
+            ("Cohen's kappa", found.kappa), ("linear weights", found.linear), ("quadratic weights", found.quadratic)
+        ):  # fmt: skip
+            words.append((name, "not defined: both gave one answer to all" if value is None else f"{value:.3f}"))
+        command.table(["agreement", ""], [list(w) for w in words])
+        command.table(["case", one.stem, other.stem], [[c, str(a), str(b)] for c, a, b in found.differ], right=(1, 2))
+        return 0
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def _ratings(path: Path) -> dict[str, int | None]:
+    """Case -> rating of a table with a header; the form of SegmentationReview's CSV is one such."""
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise InputError(f"{path.name} cannot be read as a table ({type(error).__name__}).") from error
+    names = {(n or "").strip().lower(): n for n in (rows[0] if rows else {})}
+    case = next((names[n] for n in _CASE if n in names), None)
+    rating = next((names[n] for n in _RATING if n in names), None)
+    if case is None or rating is None:
+        raise InputError(
+            f"{path.name} needs the columns Filename (or case) and Rating; it has {', '.join(names) or 'none'}."
+        )
+    found: dict[str, int | None] = {}
+    for row in rows:
+        text = (row.get(rating) or "").strip()
+        try:
+            found[text_of_csv(row.get(case) or "")] = int(float(text)) if text else None
+        except ValueError:
+            raise InputError(f"{path.name}: the rating {text[:40]!r} is no number from 1 to 5.") from None
+    return found

@@ -1,0 +1,222 @@
+"""What is kept of the review of one case: ``review.json``, the reviewed mask, and every version that was saved of it.
+
+``review.json`` is written after each decision, all or nothing, and the one before it is kept as ``review.json.bak``. It
+holds no name of a patient: a case is called after its file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, OutputError, damage_is
+from ..io.segmentations import Segmentation, read_segmentation
+from ..monitor import Monitor
+from ..output.files import save_segmentation
+from .decisions import STATES, Decision, Review
+
+VERSION = 1
+FILE, MASK, VERSIONS = "review.json", "reviewed.seg.nrrd", "versions"
+_INITIALS = re.compile(r"[A-Za-z0-9]{0,8}")
+
+
+@dataclass(frozen=True)
+class Version:
+    """A mask that was saved. ``number``: from 1. ``time``: UTC, ISO 8601."""
+
+    number: int
+    file: str
+    reader: str
+    time: str
+    comment: str = ""
+
+
+@dataclass
+class CaseReview:
+    """``rating``: 1 to 5, None where there is none. ``finding``: where the reader was. ``seconds``: spent on the case.
+
+    ``fields``: answers to a form's questions. ``findings``: id -> decision with the place of its finding.
+    """
+
+    case: str
+    image: str = ""
+    mask: str = ""
+    model: str = ""
+    reader: str = ""
+    state: str = "to do"
+    rating: int | None = None
+    comment: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    finding: int = 0
+    seconds: float = 0.0
+    findings: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[Version] = field(default_factory=list)
+    changed: str = ""
+
+
+CASE_STATES = ("to do", "in progress", "done", "skipped")
+#: What a rating means, as it is shown to the reader.
+RATINGS = {
+    5: "acceptable as it is",
+    4: "acceptable after small corrections",
+    3: "needs correction, saves time",
+    2: "needs so much correction that drawing anew is as fast",
+    1: "unusable",
+}
+
+
+def take_decisions(kept: CaseReview, review: Review) -> None:
+    """Put the decisions of ``review`` into ``kept``: with the place of each finding, by which they are found again."""
+    kept.findings = [
+        {"id": id, "class": review.class_of(id), "model_class": f.name, "layer": f.layer, "centre": list(f.centre),
+         "volume_ml": f.volume_ml, **asdict(review.decision(id))}
+        for id, f in sorted(review.findings.items())
+    ]  # fmt: skip
+
+
+def give_decisions(kept: CaseReview, review: Review) -> list[str]:
+    """Decide in ``review``, made of the same mask, as ``kept`` says; sentences of what was not found again.
+
+    A finding is the same where its number is and it lies at the same place (within a voxel's diagonal).
+    """
+    near = sum(s * s for s in review.grid.spacing) ** 0.5
+    lost = 0
+    for one in kept.findings:
+        finding = review.findings.get(int(one["id"]))
+        state = one.get("state", "")
+        if not state and not one.get("name"):
+            continue
+        place = [float(v) for v in one["centre"]]
+        if finding is None or sum((a - b) ** 2 for a, b in zip(finding.centre, place, strict=True)) ** 0.5 > near:
+            lost += 1
+            continue
+        if one.get("name"):
+            review.relabel(finding.id, str(one["name"]))
+        if state in STATES:
+            review.decide(finding.id, state)
+    return [f"{lost} decisions belong to findings that this mask does not have; they were left out."] if lost else []
+
+
+def read_case(folder: str | Path, monitor: Monitor | None = None) -> CaseReview | None:
+    """The review kept in ``folder``, None where there is none.
+
+    A damaged file is replaced by the one before it, which is told. Raises `InputError` where neither can be read, or
+    a newer MedSeg wrote it.
+    """
+    path = Path(folder) / FILE
+    if not path.is_file() and not path.with_suffix(".json.bak").is_file():
+        return None
+    try:
+        return _parsed(path)
+    except InputError as error:
+        older = path.with_suffix(".json.bak")
+        if "newer" in str(error) or not older.is_file():
+            raise
+        kept = _parsed(older)
+        if monitor is not None:
+            monitor.warn(f"{error} The review as it was before the last decision was taken ({older.name}).")
+        return kept
+
+
+def _parsed(path: Path) -> CaseReview:
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path.name} of {path.parent.name} cannot be read ({type(error).__name__}).") from error
+    with damage_is(InputError, f"{path.name} of {path.parent.name}"):
+        if int(raw["medseg_review"]) > VERSION:
+            raise InputError(
+                f"{path.name} of {path.parent.name} was written by a newer MedSeg (version "
+                f"{raw['medseg_review']}, this one "
+                f"reads {VERSION}); update MedSeg."
+            )
+        known = {name: raw[name] for name in CaseReview.__dataclass_fields__ if name in raw}
+        known["versions"] = [Version(**one) for one in known.get("versions", [])]
+        kept = CaseReview(**known)
+        if kept.state not in CASE_STATES or (kept.rating is not None and kept.rating not in RATINGS):
+            raise ValueError(f"state {kept.state!r}, rating {kept.rating!r}")
+        _ = [
+            (int(one["id"]), [float(v) for v in one["centre"]], Decision(one.get("state", ""))) for one in kept.findings
+        ]
+    return kept
+
+
+def write_case(folder: str | Path, kept: CaseReview) -> Path:
+    """Write ``review.json``, all or nothing; the one before stays beside it. Raises `OutputError`."""
+    if not _INITIALS.fullmatch(kept.reader):
+        raise InputError(f"{kept.reader!r} are no initials; give up to eight letters, or none.")
+    path = Path(folder) / FILE
+    kept.changed = _now()
+    text = json.dumps({"medseg_review": VERSION, **asdict(kept)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    new = path.with_name(f".{FILE}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with new.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.is_file():
+            path.replace(path.with_suffix(".json.bak"))
+        new.replace(path)
+    except OSError as error:
+        raise OutputError(
+            f"The review of {kept.case} cannot be saved: {error.strerror or error}; is the disk full?"
+        ) from error
+    finally:
+        new.unlink(missing_ok=True)
+    return path
+
+
+def save_version(folder: str | Path, kept: CaseReview, segmentation: Segmentation, comment: str = "") -> Version:
+    """Save ``segmentation`` as the reviewed mask and as a version of its own, and write the case. Raises
+
+    `OutputError`.
+    """
+    folder = Path(folder)
+    number = max((v.number for v in kept.versions), default=0) + 1
+    time = _now()
+    stamp = re.sub(r"[^0-9]", "", time)[:14]
+    name = f"{number:04d}_{stamp}{'_' + kept.reader if kept.reader else ''}.seg.nrrd"
+    version = Version(number, f"{VERSIONS}/{name}", kept.reader, time, comment)
+    save_segmentation(folder / VERSIONS / name, segmentation.layers, segmentation.grid, segmentation.model_id)
+    save_segmentation(folder / MASK, segmentation.layers, segmentation.grid, segmentation.model_id)
+    kept.versions.append(version)
+    write_case(folder, kept)
+    return version
+
+
+def load_version(folder: str | Path, kept: CaseReview, number: int) -> Segmentation:
+    """The mask of version ``number``. Raises `InputError` where there is no such version."""
+    for version in kept.versions:
+        if version.number == number:
+            return read_segmentation(Path(folder) / version.file)
+    raise InputError(
+        f"{kept.case} has no version {number}; it has {', '.join(str(v.number) for v in kept.versions) or 'none'}."
+    )
+
+
+def newest_mask(folder: str | Path, kept: CaseReview, monitor: Monitor | None = None) -> Segmentation | None:
+    """The mask that was saved last and can be read, None where none was saved; a damaged one is told."""
+    candidates: Mapping[str, Path] = {"the reviewed mask": Path(folder) / MASK} | {
+        f"version {v.number}": Path(folder) / v.file for v in sorted(kept.versions, key=lambda v: -v.number)
+    }
+    for words, path in candidates.items():
+        if not path.is_file():
+            continue
+        try:
+            return read_segmentation(path)
+        except InputError as error:
+            if monitor is not None:
+                monitor.warn(f"{words} of {kept.case} cannot be read ({error}); the one before it was taken.")
+    return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,47 @@
+"""``medseg review`` as typed: any mask has findings; two readers' tables are compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from typer.testing import CliRunner
+
+from medseg.cli import app
+from medseg.geometry.grid import Grid
+from medseg.output.files import save_segmentation
+from medseg.result import Layer, SegmentClass
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["review", *arguments])
+
+
+def test_findings_of_a_mask_are_listed_largest_first(tmp_path: Path) -> None:
+    labels = np.zeros((6, 12, 14), np.uint8)
+    labels[1, 2:4, 2], labels[3, 5:9, 6:9] = 1, 1
+    grid = Grid((14, 12, 6), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), np.eye(3))
+    mask = save_segmentation(tmp_path / "m.seg.nrrd", [Layer(labels, (SegmentClass(1, "WMH", (1, 0, 0)),))], grid)
+    done = run("findings", str(mask), "--json", "-o", str(tmp_path / "f.csv"))
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)["findings"]
+    assert [f["voxels"] for f in told] == [12, 2] and told[0]["volume"] == 0.06
+    assert (tmp_path / "f.csv").read_text().splitlines()[0].startswith("finding,class,voxels,volume")
+    assert len(json.loads(run("findings", str(mask), "--json", "--least", "0.05").stdout)["findings"]) == 1
+    assert "2 findings" in run("findings", str(mask)).output
+    assert run("findings", str(mask), "--order", "beauty").exit_code == 2
+
+
+def test_two_readers_tables_give_kappa_and_the_cases_that_differ(tmp_path: Path) -> None:
+    """The table is that of the extension SegmentationReview, which many annotators have."""
+    head = "Filename,Rating,Comments,Mask_filename,Mask_status\n"
+    (tmp_path / "a.csv").write_text(head + "c1.nii.gz,5,,m1,done\nc2.nii.gz,2,poor,m2,done\nc3.nii.gz,,,m3,\n")
+    (tmp_path / "b.csv").write_text(head + "c1.nii.gz,5,,m1,done\nc2.nii.gz,4,,m2,done\n")
+    done = run("agreement", str(tmp_path / "a.csv"), str(tmp_path / "b.csv"), "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["cases"] == 2 and told["exact"] == 0.5 and told["differ"] == [["c2.nii.gz", 2, 4]]
+    (tmp_path / "c.csv").write_text("a,b\n1,2\n")
+    assert run("agreement", str(tmp_path / "a.csv"), str(tmp_path / "c.csv")).exit_code == 2
