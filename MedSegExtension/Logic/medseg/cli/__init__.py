@@ -65,6 +65,12 @@ PatchOption = Annotated[
     tuple[int, int, int] | None,
     typer.Option(metavar="I J K", help="Window size of a sliding-window model, voxels along i, j, k."),
 ]
+MirrorOption = Annotated[
+    bool,
+    typer.Option(
+        "--mirror", help="Average over mirrored images, where the model was trained so (2 to 8 times the work)."
+    ),
+]
 ModalityOption = Annotated[
     str | None, typer.Option(metavar="CT|MR|CR|DX", help="Modality of inputs whose file does not say it (NIfTI).")
 ]
@@ -117,6 +123,7 @@ def run(
     modality: ModalityOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads (default: all cores).")] = None,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
+    mirror: MirrorOption = False,
     scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -131,7 +138,7 @@ def run(
 
         options = RunOptions(
             device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
-            parse_choices(choose),
+            parse_choices(choose), mirror,
         )  # fmt: skip
         return run_command(
             command,

@@ -117,7 +117,8 @@ def _check_size(axes: dict[str, int | None], manifest: Manifest, field: str, nam
     if all(s is None for s in spatial):
         return []
     if inference.mode == "sliding_window":
-        fed: list[int | None] = list(reversed(inference.patch))
+        windows: list[int | None] = [*reversed(inference.patch)]
+        fed = windows[-len(spatial) :]
         told = f"inference.patch: {_words(inference.patch)} (i, j, k)"
     else:
         size = _final_size(manifest)
@@ -190,7 +191,11 @@ def _check_output(value: onnx.ValueInfoProto, manifest: Manifest, name: str) -> 
             "one; use sigmoid."
         )
     # Softmax segmentation has the background in channel 0; scores and sigmoid channels start with the first class.
-    needed = top.value + (output.activation == "softmax" and manifest.task == "segmentation")
+    if output.activation == "sigmoid" and manifest.task == "segmentation":
+        top = max(classes, key=lambda c: c.sigmoid_channel)
+        needed = top.sigmoid_channel + 1
+    else:
+        needed = top.value + (output.activation == "softmax" and manifest.task == "segmentation")
     if have is not None and have < needed:
         raise ModelError(
             f"manifest.json: classes: {top.name!r} has the value {top.value} and needs {needed} channels "

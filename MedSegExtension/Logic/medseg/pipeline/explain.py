@@ -67,10 +67,9 @@ def explain(
     lines += _how_it_runs(manifest, prepared, options)
     alone = labels_suffice(manifest, prepared, volumes[0].grid, probabilities=options.probabilities)
     if manifest.task == "segmentation":
+        what = "labels" if alone else manifest.output.restore
         how = "copied voxel by voxel" if alone and prepared.slice_grids is None else "interpolated"
-        lines.append(
-            f"result: {'labels' if alone else 'probabilities'} {how} onto the input's grid ({volumes[0].grid})"
-        )
+        lines.append(f"result: {what} {how} onto the input's grid ({volumes[0].grid})")
         lines += [f"then {step.step}" for step in manifest.postprocessing]
     lines += [f"choice {n}: {o} (of {', '.join(manifest.choices[n].options)})" for n, o in chosen.items()]
     lines += [f"measures {step.kind}" for step in manifest.measurements]
@@ -105,12 +104,24 @@ def _how_it_runs(manifest: Manifest, prepared: Prepared, options: RunOptions) ->
     if isinstance(plan, SlidingWindow):
         patch = options.patch or plan.patch
         shape = tuple(max(s, p) for s, p in zip(prepared.grid.shape, patch[::-1], strict=True))
-        count = len(window_plan(shape, patch[::-1], plan.overlap))
+        count = len(window_plan(shape, patch[::-1], plan.overlap, plan.placement))
         words = "x".join(str(n) for n in patch)
-        return [
-            f"runs {count} windows of {words} voxels over {size}, overlap {plan.overlap:g}, {plan.blending} blending"
+        even = ", spread evenly" if plan.placement == "even" else ""
+        half = ", sums in half precision" if plan.sums == "float16" else ""
+        lines = [
+            f"runs {count} windows of {words} voxels over {size}, overlap {plan.overlap:g}{even}, "
+            f"{plan.blending} blending{half}"
         ]
+        return lines + ([_mirroring(plan, options.mirror)] if plan.mirror_axes else [])
     return [f"runs the whole volume of {size} voxels at once"]
+
+
+def _mirroring(plan: SlidingWindow, wanted: bool) -> str:
+    """Whether windows are also run mirrored, and what that costs."""
+    axes, times = ", ".join("ijk"[a] for a in plan.mirror_axes), 2 ** len(plan.mirror_axes)
+    if wanted:
+        return f"averages over images mirrored along {axes}: each window is run {times} times"
+    return f"mirrored images along {axes} are not averaged (asked for, each window would be run {times} times)"
 
 
 def _memory(manifest: Manifest, prepared: Prepared, labels_only: bool) -> str:

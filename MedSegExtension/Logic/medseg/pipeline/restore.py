@@ -16,6 +16,8 @@ from ..geometry.resample import Interpolation, lattice_map, resample
 from ..model.manifest.schema import Manifest, OutputClass
 from ..monitor import Monitor
 from ..result import Layer, SegmentClass
+from . import restore_logits
+from .infer.score_maps import Keep
 from .preprocess.spatial import bounding_box
 from .preprocess.state import Prepared
 
@@ -31,6 +33,9 @@ class Maps(Protocol):
     def mask(self, channel: int) -> npt.NDArray[np.bool_]:
         """Where (K, J, I) a channel is above its threshold, or its label won."""
 
+    def logits(self) -> npt.NDArray[np.float16]:
+        """The network's own numbers (C, K, J, I), where they were kept."""
+
     def probability(self, channel: int) -> FloatArray:
         """Probability (K, J, I) of one output channel on the network's grid."""
 
@@ -42,6 +47,13 @@ def labels_suffice(manifest: Manifest, prepared: Prepared, grid: Grid, *, probab
     if manifest.output.activation == "labels" or manifest.output.restore == "labels":
         return True
     return prepared.slice_grids is None and lattice_map(prepared.grid, grid) is not None
+
+
+def kept_for(manifest: Manifest, prepared: Prepared, grid: Grid, *, probabilities: bool) -> Keep:
+    """What inference must keep so that the result can be restored onto ``grid``."""
+    if labels_suffice(manifest, prepared, grid, probabilities=probabilities):
+        return "labels"
+    return "logits" if manifest.output.restore == "logits" else "probabilities"
 
 
 def segment_class(item: OutputClass) -> SegmentClass:
@@ -79,6 +91,15 @@ def restore(
     Outside the network's field of view every voxel is background.
     """
     monitor = monitor or Monitor()
+    layers, kept = _restored(maps, manifest, prepared, grid, probabilities, monitor)
+    if manifest.output.exclusive:
+        layers = (_without_overlap(layers, manifest),)
+    return layers, kept
+
+
+def _restored(
+    maps: Maps, manifest: Manifest, prepared: Prepared, grid: Grid, probabilities: bool, monitor: Monitor
+) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     back = _Back(prepared, grid)
     activation = manifest.output.activation
     if labels_suffice(manifest, prepared, grid, probabilities=probabilities):
@@ -86,6 +107,12 @@ def restore(
     if activation == "labels":
         monitor.warn("This model gives labels, not probabilities: no probability maps were written.")
         return _restore_labels(maps, manifest, back), {}
+    if manifest.output.restore == "logits":
+        if activation == "softmax":
+            labels, kept = restore_logits.restore_softmax(maps, manifest, prepared, grid, probabilities, monitor)
+            return (_one_layer(labels, manifest),), kept
+        masks, kept = restore_logits.restore_sigmoid(maps, manifest, prepared, grid, probabilities, monitor)
+        return tuple(_mask_layer(m, item) for m, item in zip(masks, manifest.classes, strict=True)), kept
     # Decided on the network's grid where that is exact, so that asking for probabilities cannot change a label.
     decided = labels_suffice(manifest, prepared, grid, probabilities=False)
     if activation == "sigmoid":
@@ -106,7 +133,7 @@ def _restore_sigmoid(
     layers, kept = [], {}
     for n, item in enumerate(manifest.classes):
         monitor.progress(n, len(manifest.classes), item.name)
-        probability = back(maps.probability(item.value - 1), "linear", 0.0)
+        probability = back(maps.probability(item.sigmoid_channel), "linear", 0.0)
         if decided:
             layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item))
         else:
@@ -117,7 +144,7 @@ def _restore_sigmoid(
 
 
 def _bits(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
-    return maps.mask(item.value - 1).view(np.uint8)
+    return maps.mask(item.sigmoid_channel).view(np.uint8)
 
 
 def _mask_layer(mask: npt.NDArray[np.bool_], item: OutputClass) -> Layer:
@@ -153,6 +180,14 @@ def _restore_softmax(
     if decided:
         labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),), kept
+
+
+def _without_overlap(layers: tuple[Layer, ...], manifest: Manifest) -> Layer:
+    """One layer for all classes; where several hold, the last of the manifest's order is taken."""
+    labels: npt.NDArray[Any] = np.zeros(layers[0].labels.shape, dtype=_dtype(manifest.classes))
+    for layer in layers:
+        np.copyto(labels, layer.labels, where=layer.labels > 0, casting="unsafe")
+    return Layer(labels, tuple(segment_class(c) for c in manifest.classes))
 
 
 def _one_layer(labels: npt.NDArray[Any], manifest: Manifest) -> Layer:

@@ -30,7 +30,7 @@ from .infer import Scores, infer
 from .plausible import check_classes, check_modality
 from .postprocess import postprocess
 from .preprocess import Prepared, prepare
-from .restore import labels_suffice, restore
+from .restore import kept_for, restore
 
 VolumeLike = Volume | str | Path
 Inputs = VolumeLike | Sequence[VolumeLike] | Mapping[str, VolumeLike]
@@ -45,7 +45,9 @@ class RunOptions:
     ``batch`` and ``patch`` (i, j, k): None is the manifest's. ``probabilities``: keep class probability maps.
     ``windows``: (level, width) in place of the manifest's windows, for models that allow it. ``region``: a grid on the
     first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores. ``modality``: DICOM
-    code of volumes whose file does not say it (NIfTI never does). ``choices``: an option for each of the manifest's
+    code of volumes whose file does not say it (NIfTI never does).
+    ``mirror``: average over mirrored inputs, for models that were trained on such (2 to 8 times the work).
+    ``choices``: an option for each of the manifest's
     choices, by name.
     """
 
@@ -59,6 +61,7 @@ class RunOptions:
     threads: int | None = None
     modality: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
+    mirror: bool = False
 
 
 def run(
@@ -220,12 +223,12 @@ def _run_one(
     opener = open_session or Session.open
     with monitor.stage("open"):
         session = opener(model, options.device, monitor=monitor, threads=options.threads, precision=options.precision)
-    alone = labels_suffice(manifest, prepared, grid, probabilities=options.probabilities)
+    keep = kept_for(manifest, prepared, grid, probabilities=options.probabilities)
     try:
         with monitor.stage("infer"):
             output = infer(
                 manifest, prepared, session, monitor, batch=options.batch, patch=options.patch,
-                keep="labels" if alone and not classification else "probabilities",
+                keep="probabilities" if classification else keep, mirror=options.mirror,
             )  # fmt: skip
     finally:
         if open_session is None:

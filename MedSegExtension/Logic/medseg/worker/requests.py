@@ -109,4 +109,5 @@ def _choices(name: str, value: Any) -> dict[str, str]:
 _OPTIONS = {
     "device": _text, "precision": _text, "batch": _count, "patch": _patch, "probabilities": _flag, "windows": _windows,
     "region": _region, "threads": _count, "modality": _text, "choices": _choices, "only_input": _flag,
+    "mirror": _flag,
 }  # fmt: skip

@@ -10,7 +10,16 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .measurements import LesionCounts, LesionFeatures, LesionLocation, MeasurementStep, RsnaLongCsv
-from .steps import LONGEST, KeepByLocation, PostprocessingStep, PreprocessingStep, Size, ToRGB, Window
+from .steps import (
+    LONGEST,
+    KeepByLocation,
+    NormaliseChannels,
+    PostprocessingStep,
+    PreprocessingStep,
+    Size,
+    ToRGB,
+    Window,
+)
 
 Layout = Literal["NCHW", "NHWC", "NCDHW", "NDHWC", "NHW", "NDHW", "NC", "N"]
 Byte = Annotated[int, Field(ge=0, le=255)]
@@ -59,15 +68,22 @@ class Terminology(Part):
 class OutputClass(Part):
     """One class. ``value``: the label (softmax, labels), or the channel + 1 (sigmoid), or the score's column + 1.
 
+    ``channel``: the sigmoid channel where it is not value - 1.
     ``threshold`` applies to sigmoid classes. ``lesion``: its components are listed in lesions.csv.
     """
 
     value: int = Field(ge=1, le=65535)
+    channel: int | None = Field(default=None, ge=0, le=65535)
     name: str = Field(min_length=1)
     color: tuple[Byte, Byte, Byte] = (128, 174, 128)
     terminology: Terminology | None = None
     lesion: bool = False
     threshold: float = 0.5
+
+    @property
+    def sigmoid_channel(self) -> int:
+        """The output channel of a sigmoid class."""
+        return self.value - 1 if self.channel is None else self.channel
 
 
 class Channel(Part):
@@ -109,15 +125,24 @@ class WholeVolume(Part):
 
 
 class SlidingWindow(Part):
-    """3D network in overlapping ``patch`` windows (i, j, k); the last window is flush with the border.
+    """Network in overlapping ``patch`` windows (i, j, k); with k = 1 and a 2D layout, in tiles of every slice k.
 
+    ``placement``: ``flush`` steps by ``patch * (1 - overlap)``, the last window flush with the border; ``even`` spreads
+    as many windows evenly, first and last flush (nnU-Net). ``blending``: ``gaussian`` is symmetrical about the window's
+    middle, ``gaussian_filter`` an impulse at ``patch // 2`` smoothed and cut at four sigma (nnU-Net).
+    ``sums``: ``float16`` keeps the blended sums in half precision, as nnU-Net does.
+    ``mirror_axes``: axes (0: i, 1: j, 2: k) along which the network was trained on mirrored images; where the user asks
+    for it, the output is the mean over all their combinations (2, 4 or 8 times the work).
     ``skip_background_at_most``: windows whose largest input value is not above this are not run (class 0).
     """
 
     mode: Literal["sliding_window"]
     patch: tuple[Size, Size, Size]
     overlap: float = Field(default=0.5, ge=0, lt=1)
-    blending: Literal["constant", "gaussian"] = "gaussian"
+    placement: Literal["flush", "even"] = "flush"
+    blending: Literal["constant", "gaussian", "gaussian_filter"] = "gaussian"
+    sums: Literal["float32", "float16"] = "float32"
+    mirror_axes: list[Literal[0, 1, 2]] = []
     batch: int = Field(default=1, ge=1, le=4096)
     pad_value: float = 0.0
     skip_background_at_most: float | None = None
@@ -139,8 +164,10 @@ class Output(Part):
 
     ``activation``: what the numbers mean: ``softmax`` over channels (channel 0 is background), ``sigmoid`` per channel
     (channels may overlap), or ``labels``. ``logits``: the activation is not in the graph, MedSeg applies it.
-    ``restore``: ``probabilities`` (linear, then threshold/argmax on the input's grid) or ``labels`` (argmax and
-    cleaning on the network's grid, then nearest).
+    ``restore``: ``probabilities`` (linear, then threshold/argmax on the input's grid), ``labels`` (argmax and
+    cleaning on the network's grid, then nearest) or ``logits`` (the network's own numbers, kept in half precision, as
+    the step ``resample_extent`` says, then threshold/argmax: nnU-Net). ``exclusive``: sigmoid classes do not overlap;
+    where several are above their threshold, the one that stands last among the classes holds.
     """
 
     tensor: str
@@ -148,7 +175,8 @@ class Output(Part):
     activation: Literal["softmax", "sigmoid", "labels"]
     logits: bool = False
     dequantise: Dequantise | None = None
-    restore: Literal["probabilities", "labels"] = "probabilities"
+    restore: Literal["probabilities", "labels", "logits"] = "probabilities"
+    exclusive: bool = False
 
 
 class Required(Part):
@@ -240,7 +268,7 @@ class Manifest(Part):
         if self.task == "classification" and self.output.activation == "labels":
             raise ValueError("output.activation: a classification gives softmax or sigmoid scores, not labels")
         spatial = {"NCHW": 2, "NHWC": 2, "NHW": 2, "NCDHW": 3, "NDHWC": 3, "NDHW": 3}
-        wanted = 2 if self.inference.mode == "slicewise" else 3
+        wanted = self.network_dimensions
         for n, tensor in enumerate(self.inputs):
             if spatial.get(tensor.layout) != wanted:
                 raise ValueError(
@@ -264,6 +292,33 @@ class Manifest(Part):
             of_lesions = isinstance(step, LesionLocation | LesionFeatures | LesionCounts)
             if of_lesions and not any(c.lesion for c in self.classes):
                 raise ValueError(f"measurements[{n}]: {step.kind} needs a class with lesion: true")
+
+    @model_validator(mode="after")
+    def _consistent_logits_and_windows(self) -> Manifest:
+        if (
+            isinstance(self.inference, SlidingWindow)
+            and self.network_dimensions == 2
+            and 2 in self.inference.mirror_axes
+        ):
+            raise ValueError("inference.mirror_axes: a 2D network has only the axes 0 and 1")
+        if self.output.restore == "logits" and not self.output.logits:
+            raise ValueError("output.restore: logits needs output.logits")
+        if self.output.exclusive and self.output.activation != "sigmoid":
+            raise ValueError("output.exclusive: only sigmoid classes may overlap")
+        if any(c.channel is not None for c in self.classes) and self.output.activation != "sigmoid":
+            raise ValueError("classes: channel is for sigmoid classes")
+        for n, step in enumerate(self.preprocessing):
+            if isinstance(step, NormaliseChannels) and len(step.channels) != len(self.channels):
+                raise ValueError(f"preprocessing[{n}].channels: one scheme is needed for each of the channels")
+        return self
+
+    @property
+    def network_dimensions(self) -> int:
+        """2 for a network that sees slices (or tiles of slices), 3 for one that sees volumes."""
+        if isinstance(self.inference, SlidingWindow):
+            flat = self.inference.patch[2] == 1 and self.inputs[0].layout in ("NCHW", "NHWC", "NHW")
+            return 2 if flat else 3
+        return 2 if self.inference.mode == "slicewise" else 3
 
     @property
     def network_channels(self) -> int:

@@ -64,6 +64,33 @@ class Resample(Step):
     to_patient_axes: bool = False
 
 
+class ThickAxis(Step):
+    """One axis is resampled apart, with ``order``, where it is more than ``ratio`` times as long as the shortest.
+
+    ``ratio`` null: always. The spacing before is looked at first, then the one after; an axis that is not the only
+    longest one does not count. The other two axes are resampled slice by slice.
+    """
+
+    ratio: float | None = Field(default=3.0, gt=1)
+    order: int = Field(default=0, ge=0, le=5)
+
+
+class ResampleExtent(Step):
+    """Resample to the size nearest to ``spacing`` mm (null keeps an axis) over exactly the same extent.
+
+    The true spacing is then extent / size, which differs a little from ``spacing``: the rule of nnU-Net v2. Splines of
+    ``order`` through the voxel centres, edge values repeated beyond the outermost ones, clipped to the input's range.
+    ``restore_order`` and ``restore_thick_axis`` are used on the way back (with ``output.restore: logits``).
+    """
+
+    step: Literal["resample_extent"]
+    spacing: OptionalSpacing
+    order: int = Field(default=3, ge=0, le=5)
+    thick_axis: ThickAxis | None = None
+    restore_order: int = Field(default=1, ge=0, le=5)
+    restore_thick_axis: ThickAxis | None = None
+
+
 class Resize(Step):
     """Resample to ``size`` voxels over the same extent; null keeps an axis.
 
@@ -112,6 +139,12 @@ class CropToForeground(Step):
         if (self.above is None) == (self.above_fraction is None):
             raise ValueError("exactly one of above and above_fraction is needed")
         return self
+
+
+class CropToNonzero(Step):
+    """Crop to the bounding box of voxels that are not 0 in some channel."""
+
+    step: Literal["crop_to_nonzero"]
 
 
 class CropToMask(Step):
@@ -213,6 +246,30 @@ class MinMax(Step):
     clip: bool = True
 
 
+class ChannelScheme(Step):
+    """How one channel's values are normalised.
+
+    ``zscore``: ``(x - mean) / std``; with ``nonzero`` over the voxels that are not 0 in some channel (holes filled),
+    the others keep their value. ``fixed``: clip to [``minimum``, ``maximum``], then ``(x - mean) / std`` with the
+    numbers given here. ``minmax``: to 0..1. ``divide``: by ``by``. ``none``: as it is.
+    """
+
+    scheme: Literal["zscore", "fixed", "minmax", "divide", "none"]
+    nonzero: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
+    by: float = Field(default=255.0, gt=0)
+
+
+class NormaliseChannels(Step):
+    """Each channel by a scheme of its own, all at once (a mask of values that are not 0 is that of all channels)."""
+
+    step: Literal["normalise_channels"]
+    channels: list[ChannelScheme] = Field(min_length=1)
+
+
 class DivideByMaximum(Step):
     """``x / max`` of the scope (0 where the maximum is 0)."""
 
@@ -263,7 +320,8 @@ class ImageNet(Step):
 
 
 PreprocessingStep = Annotated[
-    Orient | Permute | Resample | Resize | CropOrPad | Crop | CropToForeground | CropToMask | ApplyMask | FitHead
+    Orient | Permute | Resample | ResampleExtent | Resize | CropOrPad | Crop | CropToForeground | CropToNonzero
+    | CropToMask | ApplyMask | FitHead | NormaliseChannels
     | TwelveBitFix | Affine | Window | Clip | ZScore | MinMax | DivideByMaximum | HistogramEqualise | UnsharpMask
     | NormaliseHead | RoundTo | ToRGB | ImageNet,
     Field(discriminator="step"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import DeviceError
-from ...model.manifest.schema import Manifest, Slicewise, WholeVolume
+from ...model.manifest.schema import Manifest, Slicewise, SlidingWindow, WholeVolume
 from ...monitor import Monitor
 from ..preprocess.state import Prepared
 from .fallback import Runner
@@ -35,10 +35,12 @@ def infer(
     batch: int | None = None,
     patch: tuple[int, int, int] | None = None,
     keep: Keep = "probabilities",
+    mirror: bool = False,
 ) -> ScoreMaps | Scores:
     """Run the manifest's network over ``prepared.array`` (C, K, J, I) and return what it said, on ``prepared.grid``.
 
     ``batch`` (slices or windows at once) and ``patch`` (i, j, k; sliding windows only): None is the manifest's.
+    ``mirror``: average over inputs mirrored along the manifest's ``mirror_axes``.
     ``keep="labels"`` keeps decisions only (argmax, or thresholded bits), a fraction of the memory.
     Segmentation gives `ScoreMaps`, classification `Scores` with one row a slice (slice-wise) or one row.
 
@@ -46,7 +48,7 @@ def infer(
     CPU, `Cancelled` between network calls. All fallbacks are told by ``monitor.warn``.
     """
     try:
-        return _infer(manifest, prepared, session, monitor, batch, patch, keep)
+        return _infer(manifest, prepared, session, monitor, batch, patch, keep, mirror)
     except MemoryError as error:
         raise DeviceError(
             f"The computer's memory did not suffice to hold the classes of {prepared.grid}; close other programs, "
@@ -62,12 +64,18 @@ def _infer(
     batch: int | None,
     patch: tuple[int, int, int] | None,
     keep: Keep,
+    mirror: bool,
 ) -> ScoreMaps | Scores:
     plan = manifest.inference
     store = Store(manifest, prepared.grid, keep, monitor)
     if isinstance(plan, WholeVolume):
         return run_whole(plan, prepared, Runner(manifest, session, monitor, 1), store)
-    runner = Runner(manifest, session, monitor, batch or plan.batch)
+    axes = plan.mirror_axes if mirror and isinstance(plan, SlidingWindow) else []
+    if mirror and not axes:
+        monitor.warn(
+            "This model does not say along which axes it was trained on mirrored images; nothing was mirrored."
+        )
+    runner = Runner(manifest, session, monitor, batch or plan.batch, axes)
     if isinstance(plan, Slicewise):
         return run_slicewise(plan, prepared, runner, store)
     return run_sliding_window(plan, patch, prepared, runner, store)

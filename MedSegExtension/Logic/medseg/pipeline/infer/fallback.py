@@ -6,7 +6,10 @@ the CPU is gone to once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import combinations
 from typing import TypeVar
+
+import numpy as np
 
 from ...errors import DeviceError, ModelError, OutOfMemory
 from ...model.manifest.schema import Manifest
@@ -21,9 +24,14 @@ _TILE_STEPS = 3
 
 
 class Runner:
-    """Runs batches of one model on one session. ``batch``: how many items at once, now."""
+    """Runs batches of one model on one session. ``batch``: how many items at once, now.
 
-    def __init__(self, manifest: Manifest, session: Network, monitor: Monitor, batch: int) -> None:
+    ``mirror_axes``: index axes (0: i) along which each item is also run mirrored; the outputs are averaged.
+    """
+
+    def __init__(
+        self, manifest: Manifest, session: Network, monitor: Monitor, batch: int, mirror_axes: Sequence[int] = ()
+    ) -> None:
         self.manifest = manifest
         self.session = session
         self.monitor = monitor
@@ -31,6 +39,10 @@ class Runner:
         static = self.feeder.static_batch
         self.batch = max(1, batch) if static is None else static
         self.calls = 0
+        self.mirrored = ["ijk"[a] for a in mirror_axes]
+        # Axes of (N, O, C, K, J, I): one, then two, then three at once.
+        axes = sorted(5 - a for a in mirror_axes)
+        self._flips = [c for n in range(1, len(axes) + 1) for c in combinations(axes, n)]
         self._moved = False
 
     def batches(
@@ -56,7 +68,24 @@ class Runner:
             yield chosen, output
 
     def call(self, batch: FloatArray, *, scores: bool = False) -> Array:
-        """One network call; the output that the manifest names as (N, C, *spatial)."""
+        """The output that the manifest names as (N, C, *spatial), averaged over the mirrored inputs where asked for."""
+        output = self._call(batch, scores)
+        if not self._flips:
+            return output
+        total = np.array(output, dtype=np.float32)
+        for axes in self._flips:
+            self.monitor.checkpoint()
+            mirrored = self._call(np.ascontiguousarray(np.flip(batch, axes)), scores)
+            total += np.flip(mirrored, tuple(a - 1 for a in axes))
+        total /= np.float32(len(self._flips) + 1)
+        return total
+
+    def _call(self, batch: FloatArray, scores: bool) -> Array:
+        flat = self.manifest.network_dimensions == 2 and batch.ndim == 6
+        output = self._call_network(batch[:, :, :, 0] if flat else batch, scores)
+        return output[:, :, np.newaxis] if flat else output
+
+    def _call_network(self, batch: FloatArray, scores: bool) -> Array:
         outputs = self.session.run(self.feeder(batch))
         self.calls += 1
         name = self.manifest.output.tensor

@@ -17,7 +17,7 @@ from ...model.manifest.schema import Manifest
 from ...monitor import Monitor
 from .tensors import Array, FloatArray, check_channels
 
-Keep = Literal["probabilities", "labels"]
+Keep = Literal["probabilities", "labels", "logits"]
 Region = tuple[slice, slice, slice]
 
 # Stands for "impossible" among logits: its softmax and sigmoid are 0 in float32, and sums of it stay finite.
@@ -52,6 +52,10 @@ class ScoreMaps:
         self._labels: Array | None = None
         self._bits: npt.NDArray[np.uint8] | None = None
         self._fixed: npt.NDArray[np.uint16] | None = None
+        self._logits: npt.NDArray[np.float16] | None = None
+        if keep == "logits":
+            self._logits = np.zeros((channels, *grid.shape), np.float16)
+            return
         if self.activation == "sigmoid":
             self._bits = np.zeros(((channels + 7) // 8, *grid.shape), np.uint8)
         else:
@@ -68,7 +72,7 @@ class ScoreMaps:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(a.nbytes for a in (self._labels, self._bits, self._fixed) if a is not None)
+        return sum(a.nbytes for a in (self._labels, self._bits, self._fixed, self._logits) if a is not None)
 
     def labels(self) -> Array:
         """Labels (K, J, I), uint8 or uint16: the most probable channel (the first of equals), or the ready labels.
@@ -87,6 +91,12 @@ class ScoreMaps:
             return np.asarray(self.labels() == channel)
         self._check(channel)
         return np.asarray(self._bits[channel // 8] & np.uint8(1 << channel % 8) != 0)
+
+    def logits(self) -> npt.NDArray[np.float16]:
+        """The network's own numbers (C, K, J, I), where they were kept (``keep="logits"``)."""
+        if self._logits is None:
+            raise ValueError("logits were not kept")
+        return self._logits
 
     def probability(self, channel: int) -> FloatArray:
         """Probability (K, J, I) float32 of one channel; 1 and 0 of `mask` where only decisions were kept."""
@@ -164,6 +174,12 @@ class Store:
         """Store ``values`` (C, k, j, i) of `read` (or a weighted mean of such) at ``region`` (numpy slices)."""
         maps = self.maps(values.shape[0])
         self._look_at(values)
+        if maps._logits is not None:
+            maps._logits[(slice(None), *region)] = values
+            return
+        if self.output.restore == "logits":
+            # As they are where they are kept, so that a label does not depend on what is kept.
+            values = values.astype(np.float16).astype(np.float32)
         if maps._labels is not None and self.output.activation == "labels":
             maps._labels[region] = self._ready_labels(values[0])
             return
@@ -196,8 +212,10 @@ class Store:
         """The highest probability of each class that `_look_at` saw."""
         if self._highest is None:
             return {}
-        first = 1 if self.output.activation == "sigmoid" else 0
-        return {c.name: float(self._highest[c.value - first]) for c in self.manifest.classes}
+        overlapping = self.output.activation == "sigmoid"
+        return {
+            c.name: float(self._highest[c.sigmoid_channel if overlapping else c.value]) for c in self.manifest.classes
+        }
 
     def _ready_labels(self, values: FloatArray) -> npt.NDArray[np.uint16]:
         whole = np.rint(values)
@@ -216,13 +234,17 @@ class Store:
             thresholds = np.full(channels, 0.5, np.float32)
             if self.output.activation == "sigmoid":
                 for item in self.manifest.classes:
-                    thresholds[item.value - 1] = item.threshold
+                    thresholds[item.sigmoid_channel] = item.threshold
             self._thresholds = thresholds
         return self._maps
 
     def background(self, region: Region, channels: int) -> None:
         """Store background at ``region``: label 0 and, for softmax, probability 1 of channel 0."""
         maps = self.maps(channels)
+        if maps._logits is not None:
+            maps._logits[(slice(None), *region)] = _IMPOSSIBLE
+            if self.output.activation == "softmax":
+                maps._logits[(0, *region)] = 0
         if maps._fixed is not None and self.output.activation == "softmax":
             maps._fixed[(0, *region)] = _STEPS
 
@@ -248,7 +270,8 @@ class Store:
     def least_channels(self) -> int:
         """Channels where no network call was made (all windows were background)."""
         top = max(c.value for c in self.manifest.classes)
-        return {"softmax": top + 1, "sigmoid": top, "labels": 1}[self.output.activation]
+        overlapping = max(c.sigmoid_channel for c in self.manifest.classes) + 1
+        return {"softmax": top + 1, "sigmoid": overlapping, "labels": 1}[self.output.activation]
 
 
 def first_greatest(values: FloatArray, out: Array) -> None:

@@ -104,7 +104,9 @@ def check_channels(found: int, shape: Sequence[int], manifest: Manifest) -> None
     """`ModelError` where the output's channels cannot hold the manifest's classes."""
     top = max(c.value for c in manifest.classes)
     activation = manifest.output.activation
-    if manifest.task == "classification" or activation == "sigmoid":
+    if activation == "sigmoid" and manifest.task == "segmentation":
+        least, rule = max(c.sigmoid_channel for c in manifest.classes) + 1, "the channel + 1"
+    elif manifest.task == "classification" or activation == "sigmoid":
         least, rule = top, "a score's column + 1" if manifest.task == "classification" else "the channel + 1"
     elif activation == "softmax":
         least, rule = top + 1, "the channel, channel 0 being background"

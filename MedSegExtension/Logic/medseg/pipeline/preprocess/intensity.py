@@ -16,6 +16,7 @@ from ...errors import ModelError
 from ...model.manifest import steps as s
 from ...monitor import Monitor
 from . import head
+from .channel_schemes import normalise_channels
 from .windows import apply_windows
 
 Array = npt.NDArray[Any]
@@ -198,6 +199,12 @@ def _minmax(step: s.MinMax, array: Array, axis: int, tags: Tags, monitor: Monito
     return out
 
 
+def _normalise_channels(
+    step: s.NormaliseChannels, array: Array, axis: int, tags: Tags, monitor: Monitor
+) -> Float32Array:
+    return normalise_channels(step, array, monitor)
+
+
 def _divide_by_maximum(step: s.DivideByMaximum, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
     """Where the maximum is 0 the scope becomes 0."""
     out = _copy(array)
@@ -317,6 +324,7 @@ _FUNCTIONS: dict[type[s.Step], _Function] = {
     s.Clip: _clip,
     s.ZScore: _zscore,
     s.MinMax: _minmax,
+    s.NormaliseChannels: _normalise_channels,
     s.DivideByMaximum: _divide_by_maximum,
     s.HistogramEqualise: _histogram_equalise,
     s.UnsharpMask: _unsharp_mask,

@@ -15,6 +15,7 @@ from ...geometry.resample import Interpolation, resample
 from ...model.manifest import steps as s
 from ...monitor import Monitor
 from ...result import Result
+from .extent import Extent, resized
 from .head import fit_head
 from .state import Prepared
 
@@ -25,6 +26,8 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
     """Apply one spatial step to ``state`` in place."""
     if state.slice_grids is not None:
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow fit_head.")  # type: ignore[attr-defined]
+    if state.extent is not None:
+        raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow resample_extent.")  # type: ignore[attr-defined]
     SPATIAL[type(step)](step, state, masks, monitor)
 
 
@@ -51,6 +54,17 @@ def _resample(step: s.Resample, state: Prepared, masks: Masks, monitor: Monitor)
         move(state, grid, step.interpolation, float(state.array.min()))
     else:
         move(state, state.grid.with_spacing(step.spacing), step.interpolation)
+
+
+def _resample_extent(step: s.ResampleExtent, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    if state.extent is not None:
+        raise ModelError("preprocessing: resample_extent can stand there only once.")
+    old = state.grid
+    wanted = [o if w is None else float(w) for w, o in zip(step.spacing, old.spacing, strict=True)]
+    size = [max(1, round(o / w * n)) for o, w, n in zip(old.spacing, wanted, old.size, strict=True)]
+    new = [resized(c, size[::-1], step.order, step.thick_axis, old.spacing, wanted) for c in state.array]
+    state.extent = Extent(old, step, (wanted[0], wanted[1], wanted[2]))
+    state.array, state.grid = np.stack(new).astype(np.float32), old.resized(size)
 
 
 def _resize(step: s.Resize, state: Prepared, masks: Masks, monitor: Monitor) -> None:
@@ -104,6 +118,10 @@ def _crop_to_foreground(step: s.CropToForeground, state: Prepared, masks: Masks,
     _crop_to(first > threshold, step.margin, state, monitor, f"no voxel is above {threshold:g}")
 
 
+def _crop_to_nonzero(step: s.CropToNonzero, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    _crop_to((state.array != 0).any(axis=0), 0, state, monitor, "every value is 0")
+
+
 def _crop_to_mask(step: s.CropToMask, state: Prepared, masks: Masks, monitor: Monitor) -> None:
     mask = required_mask(step.of, step.segments, state.grid, masks)
     _crop_to(mask, step.margin, state, monitor, f"the mask of {step.of!r} is empty")
@@ -138,10 +156,12 @@ SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
     s.Orient: _orient,
     s.Permute: _permute,
     s.Resample: _resample,
+    s.ResampleExtent: _resample_extent,
     s.Resize: _resize,
     s.CropOrPad: _crop_or_pad,
     s.Crop: _crop,
     s.CropToForeground: _crop_to_foreground,
+    s.CropToNonzero: _crop_to_nonzero,
     s.CropToMask: _crop_to_mask,
     s.ApplyMask: _apply_mask,
     s.FitHead: _fit_head,
