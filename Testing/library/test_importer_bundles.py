@@ -6,6 +6,7 @@ Both keep spacing and patch in another axis order than a manifest does; a slip t
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,14 @@ def manifest_of(folder: Path, target: Path, **choices: str) -> Any:
 
 def test_an_nnunet_result_becomes_a_manifest(tmp_path: Path) -> None:
     manifest = manifest_of(nnunet(tmp_path), tmp_path)
-    clip, affine, resample = manifest.preprocessing
-    assert (clip.minimum, clip.maximum) == (-50, 250)
-    assert 150 * affine.scale + affine.offset == pytest.approx((150 - 100) / 50)
-    assert resample.spacing == (1.0, 1.5, 2.0) and resample.interpolation == "bspline"
-    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.blending == "gaussian"
+    crop, normalise, resample = manifest.preprocessing
+    (scheme,) = normalise.channels
+    assert crop.step == "crop_to_nonzero" and scheme.scheme == "fixed"
+    assert (scheme.minimum, scheme.maximum, scheme.mean, scheme.std) == (-50, 250, 100, 50)
+    assert resample.spacing == (1.0, 1.5, 2.0) and (resample.order, resample.restore_order) == (3, 1)
+    assert resample.thick_axis.ratio == 3 and resample.thick_axis.order == 0
+    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.blending == "gaussian_filter"
+    assert manifest.inference.placement == "even" and manifest.output.restore == "logits"
     assert [(c.value, c.name) for c in manifest.classes] == [(1, "liver"), (2, "tumour")]
     assert manifest.output.activation == "softmax" and manifest.output.logits
     assert manifest.channels[0].modality == ["CT"]
@@ -78,7 +82,7 @@ def test_the_transpose_of_nnunet_reaches_the_network(tmp_path: Path) -> None:
     """transpose_forward [2, 0, 1]: the network's first axis is the image's x."""
     folder = nnunet(tmp_path, plans={"transpose_forward": [2, 0, 1]}, plan={"spacing": [1.0, 1.0, 1.0]})
     manifest = manifest_of(folder, tmp_path)
-    values = np.arange(4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
+    values = np.arange(1, 1 + 4 * 5 * 6, dtype=np.float32).reshape(4, 5, 6)
     volume = Volume(values, Grid((6, 5, 4), (1, 1, 1), (0, 0, 0), np.eye(3)), "CT", "v")
     prepared = prepare(manifest, [volume]).array[0]
     wanted = (np.clip(values, -50, 250) - 100) / 50
@@ -90,24 +94,42 @@ def test_other_configurations_regions_and_normalisations(tmp_path: Path) -> None
     assert low.preprocessing[-1].spacing == (2.0, 3.0, 4.0) and low.id.endswith("3d_lowres")
     labels = {"background": 0, "whole": [1, 2], "core": [2]}
     regions = manifest_of(
-        nnunet(tmp_path / "b", dataset={"labels": labels, "channel_names": {"0": "T2"}}, classes=2,
+        nnunet(tmp_path / "b", classes=2,
+               dataset={"labels": labels, "channel_names": {"0": "T2"}, "regions_class_order": [1, 2]},
                plan={"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [True]}), tmp_path / "b",
     )  # fmt: skip
-    assert regions.output.activation == "sigmoid" and [c.name for c in regions.classes] == ["whole", "core"]
-    crop, score, _ = regions.preprocessing
-    assert crop.step == "crop_to_foreground" and score.above == 0 and not score.apply_outside
+    assert regions.output.activation == "sigmoid" and regions.output.exclusive
+    assert [(c.name, c.value, c.sigmoid_channel) for c in regions.classes] == [
+        ("whole without core", 1, 0), ("core", 2, 1),
+    ]  # fmt: skip
+    (scheme,) = regions.preprocessing[1].channels
+    assert scheme.scheme == "zscore" and scheme.nonzero
     flat2d = manifest_of(
         nnunet(tmp_path / "c", plan={"patch_size": [48, 64], "spacing": [1.5, 1.0]}, dims=2), tmp_path / "c"
     )
-    assert flat2d.inference.mode == "slicewise" and flat2d.preprocessing[-1].size == (64, 48, None)
-    assert flat2d.preprocessing[-2].spacing == (1.0, 1.5, None)
+    assert flat2d.inference.patch == (64, 48, 1) and flat2d.network_dimensions == 2
+    assert flat2d.preprocessing[-1].spacing == (1.0, 1.5, None)
+
+
+def test_channels_are_normalised_each_in_its_own_way(tmp_path: Path) -> None:
+    from medseg.library.importer.nnunet_manifest import preprocessing
+
+    plan = {
+        "spacing": [1, 1, 1], "patch_size": [8, 8, 8], "use_mask_for_norm": [False, True, False],
+        "normalization_schemes": ["CTNormalization", "ZScoreNormalization", "NoNormalization"],
+    }  # fmt: skip
+    plans = {"foreground_intensity_properties_per_channel": {"0": CT}}
+    _, normalise, _ = preprocessing(plan, plans, ["CT", "PET", "other"])
+    assert [(c["scheme"], c.get("nonzero")) for c in normalise["channels"]] == [
+        ("fixed", None), ("zscore", True), ("none", None),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"plan": {"normalization_schemes": ["Own"]}}, "'Own' is not known"),
-        ({"plan": {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"]}}, "different ways"),
+        ({"plan": {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"]}}, "normalises 2 channels"),
         ({"plan": {"previous_stage": "3d_lowres"}}, "cascade"),
         ({"dataset": {"labels": {"background": 0, "a": 2}}}, "without gaps"),
     ],
@@ -121,9 +143,30 @@ def test_what_a_manifest_cannot_say_is_refused(tmp_path: Path, changes: Any, mat
 def test_a_folder_without_onnx_says_to_export(tmp_path: Path) -> None:
     folder = nnunet(tmp_path)
     (folder / "fold_0" / "model.onnx").unlink()
-    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"\x80")
     with pytest.raises(InputError, match="export the network to ONNX"):
         manifest_of(folder, tmp_path)
+
+
+def test_a_checkpoint_that_is_none_is_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path)
+    (folder / "fold_0" / "checkpoint_final.pth").write_bytes(b"\x80")
+    with pytest.raises(ModelError, match=r"checkpoint_final.pth is no checkpoint"):
+        manifest_of(folder, tmp_path)
+    with pytest.raises(InputError, match="no checkpoint of the fold '3'; it has 0"):
+        manifest_of(folder, tmp_path, folds="0,3")
+
+
+def test_an_exported_zip_is_read_and_cannot_write_elsewhere(tmp_path: Path) -> None:
+    folder = nnunet(tmp_path)
+    (folder / "fold_0" / "model.onnx").rename(folder / "model.onnx")
+    good, bad = tmp_path / "model.zip", tmp_path / "bad.zip"
+    for target, prefix in ((good, "Dataset003_Liver/"), (bad, "../")):
+        with zipfile.ZipFile(target, "w") as archive:
+            for file in folder.glob("*.*"):
+                archive.write(file, f"{prefix}{folder.name}/{file.name}")
+    assert manifest_of(good, tmp_path).id == "dataset003_liver-3d_fullres"
+    with pytest.raises(ModelError, match="outside its folder"):
+        manifest_of(bad, tmp_path / "b")
 
 
 def monai(folder: Path, transforms: list[dict[str, Any]], **plan: Any) -> Path:

@@ -17,7 +17,8 @@ from ...monitor import Monitor
 class ImportOptions:
     """How to import.
 
-    ``choices``: ``configuration`` and ``onnx`` of folders that hold several. ``backbone``: file of
+    ``choices``: ``configuration``, ``folds``, ``checkpoint`` and ``onnx`` of folders that hold several.
+    ``backbone``: file of
     the first stage of a two-stage model.
     ``environment``: a Python interpreter that has what conversion needs, in place of a throw-away one. ``wheels``: a
     folder of wheels to install from, without network. ``overwrite``: replace an existing package. ``id``, ``title``: in
@@ -42,10 +43,25 @@ class Probe:
     output: npt.NDArray[Any]
 
 
+@dataclass(frozen=True)
+class Chain:
+    """The labels that the original framework gave for an image, with its own preparation, windows and restoring.
+
+    ``image``: (C, K, J, I). ``spacing``: (i, j, k) in mm. ``orientation``: of its axes. ``labels``: (K, J, I).
+    """
+
+    framework: str
+    image: npt.NDArray[Any]
+    spacing: tuple[float, float, float]
+    orientation: str
+    labels: npt.NDArray[Any]
+
+
 @dataclass
 class Converted:
     """``model``: the ONNX graph. ``parameters``: trained numbers in the original, None where not counted.
 
+    ``chain``: to compare whole runs, where the original framework could be run.
     ``notes``: sentences for the user. ``facts``: for ``import.json``.
     """
 
@@ -54,6 +70,7 @@ class Converted:
     probe: Probe | None = None
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    chain: Chain | None = None
 
 
 def largest_difference(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:

@@ -36,6 +36,8 @@ def detect_kind(path: Path) -> Kind:
         return _zip_kind(path)
     if head.lstrip()[:1] == b"{":
         return _json_kind(path)
+    if path.name.startswith("checkpoint_") and path.parent.name.startswith("fold_"):
+        raise ModelError(f"{path.name} is a part of an nnU-Net result; choose the folder with plans.json above it.")
     if head[:1] == b"\x80" or path.suffix.lower() in (".pkl", ".pickle", ".joblib", ".pth", ".npy"):
         raise _pickle(path.name)
     if path.suffix.lower() == ".onnx":
@@ -60,6 +62,8 @@ def _zip_kind(path: Path) -> Kind:
     except (zipfile.BadZipFile, OSError) as error:
         raise ModelError(f"{path.name} is a damaged archive ({error}); get it again.") from error
     plain = {n.split("/")[-1] for n in names}
+    if {"plans.json", "dataset.json"} <= plain:
+        return "nnunet"
     if "model.weights.h5" in names and "config.json" in names:
         return "keras"
     if "archive_format" in plain or any(
@@ -87,6 +91,10 @@ def _json_kind(path: Path) -> Kind:
 
 def _folder_kind(folder: Path) -> Kind:
     if (folder / "plans.json").is_file() and (folder / "dataset.json").is_file():
+        return "nnunet"
+    from .nnunet import result_folders
+
+    if result_folders(folder):
         return "nnunet"
     for place in (folder, folder / "configs"):
         if (place / "metadata.json").is_file():

@@ -272,10 +272,25 @@ def write_package(
             raw.setdefault("card", {}).setdefault("figures", {})["agreement with the original"] = _words(
                 converted, difference
             )
-            for name, content in ((MANIFEST_NAME, raw), (RECORD_NAME, record)):
-                (new / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            _write_descriptions(new, raw, record)
         load_model(folder)
+        if converted.chain is not None:
+            from .chain_check import equal_share
+
+            monitor.progress(95, 100, f"comparing with {converted.chain.framework} on a probe image")
+            record["equal_voxels"] = share = equal_share(folder, converted.chain, monitor)
+            raw["card"]["figures"]["agreement with the original, whole chain"] = (
+                f"{share:.3%} of the voxels of a probe image get the same label "
+                f"({converted.chain.framework}, on import)"
+            )
+            _write_descriptions(folder, raw, record)
+            load_model(folder)
         return _deliver(folder, raw, target)
+
+
+def _write_descriptions(folder: Path, raw: dict[str, Any], record: dict[str, Any]) -> None:
+    for name, content in ((MANIFEST_NAME, raw), (RECORD_NAME, record)):
+        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _deliver(folder: Path, raw: dict[str, Any], target: Path) -> Path:

@@ -1,0 +1,41 @@
+"""Imported means equal: the package run on an image whose labels the original framework gave, from end to end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import ModelError
+from ...geometry.grid import Grid
+from ...geometry.volume import Volume
+from ...monitor import Monitor
+from .converted import Chain
+
+# Below this share of equal voxels the two chains are not the same one.
+_ALIKE = 0.99
+
+
+def equal_share(package: Path, chain: Chain, monitor: Monitor) -> float:
+    """The share (0..1) of voxels of ``chain.image`` with the label that the original gave.
+
+    Raises `ModelError` where so few are equal that something in the description must have been misunderstood.
+    """
+    from ...pipeline.run import run
+
+    image = chain.image
+    grid = Grid(image.shape[:0:-1], chain.spacing, (0.0, 0.0, 0.0), np.eye(3))
+    if chain.orientation == "RAS":
+        grid = Grid(grid.size, chain.spacing, (0.0, 0.0, 0.0), np.diag([-1.0, -1.0, 1.0]))
+    volumes = [Volume(np.ascontiguousarray(c), grid, "", f"probe {n + 1}") for n, c in enumerate(image)]
+    # What the run says of a random image is of no interest to the user; only cancelling is passed on.
+    inner = Monitor()
+    with monitor.on_cancel(inner.cancel):
+        found = run(package, volumes, monitor=inner, device="cpu").layers[0].labels
+    share = float(np.mean(found == chain.labels))
+    if share < _ALIKE:
+        raise ModelError(
+            f"On a probe image only {share:.2%} of the voxels get the label that {chain.framework} gives; the package "
+            "is not kept. Please report this model."
+        )
+    return share

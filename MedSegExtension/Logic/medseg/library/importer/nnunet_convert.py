@@ -1,0 +1,251 @@
+"""Converts nnU-Net v2 checkpoints to one ONNX file. Runs alone, in an environment with PyTorch and nnU-Net.
+
+``python -I nnunet_convert.py request.json answer.json``
+
+A checkpoint is a pickle: it is opened by PyTorch's unpickler for weights only, which makes tensors, plain containers
+and the few types that `allowed` names, and calls nothing else. The network's class must be one of ``NETWORKS``, each of
+its arguments a literal or one of `parts`: names in a plan are looked up in these tables and nowhere else.
+
+Several folds become one network that gives the mean of their logits.
+"""
+# mypy: ignore-errors
+
+import json
+import sys
+from pathlib import Path
+
+NETWORKS = ("PlainConvUNet", "ResidualEncoderUNet", "ResidualUNet")
+LIMIT = 2 << 30
+
+
+class Refused(Exception):
+    """A sentence for the user."""
+
+
+def say(text):
+    print("progress: " + text, flush=True)
+
+
+def parts(torch):
+    """What a plan may name as an argument: building blocks of PyTorch without any effect of their own."""
+    names = [f"{kind}{n}d" for n in (2, 3) for kind in ("Conv", "InstanceNorm", "BatchNorm", "Dropout")]
+    return {name: getattr(torch.nn, name) for name in (*names, "LeakyReLU", "ReLU", "GELU", "ELU", "SiLU", "PReLU")}
+
+
+def allowed():
+    """Types beside tensors that nnU-Net's own records of a training hold: NumPy's numbers."""
+    import _codecs
+
+    import numpy as np
+
+    core = np._core.multiarray if hasattr(np, "_core") else np.core.multiarray
+    kinds = [getattr(np.dtypes, n) for n in ("Float64DType", "Float32DType", "Int64DType", "Int32DType", "BoolDType")]
+    both = [(core.scalar, f"numpy.{place}.multiarray.scalar") for place in ("core", "_core")]
+    return [*both, np.dtype, *kinds, (_codecs.encode, "_codecs.encode")]
+
+
+def read_checkpoint(torch, path):
+    try:
+        with torch.serialization.safe_globals(allowed()):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise Refused(
+            f"{Path(path).parent.name}/{Path(path).name} holds more than weights, or is damaged ({first(error)})"
+        ) from error
+
+
+def architecture(plan):
+    """(class name, arguments, names of those that are parts) of a plan of either generation."""
+    block = plan.get("architecture")
+    if block:
+        return (
+            block["network_class_name"].split(".")[-1],
+            dict(block["arch_kwargs"]),
+            list(block["_kw_requires_import"]),
+        )
+    name = plan.get("UNet_class_name")
+    if not name:
+        raise Refused("plans.json does not say which network it is (no architecture, no UNet_class_name)")
+    dims, stages = len(plan["patch_size"]), len(plan["n_conv_per_stage_encoder"])
+    widest = plan["unet_max_num_features"]
+    arguments = {
+        "n_stages": stages,
+        "features_per_stage": [min(plan["UNet_base_num_features"] * 2**n, widest) for n in range(stages)],
+        "conv_op": f"Conv{dims}d", "kernel_sizes": plan["conv_kernel_sizes"], "strides": plan["pool_op_kernel_sizes"],
+        "n_blocks_per_stage" if "Residual" in name else "n_conv_per_stage": plan["n_conv_per_stage_encoder"],
+        "n_conv_per_stage_decoder": plan["n_conv_per_stage_decoder"], "conv_bias": True,
+        "norm_op": f"InstanceNorm{dims}d", "norm_op_kwargs": {"eps": 1e-5, "affine": True}, "dropout_op": None,
+        "dropout_op_kwargs": None, "nonlin": "LeakyReLU", "nonlin_kwargs": {"inplace": True},
+    }  # fmt: skip
+    return name, arguments, ["conv_op", "norm_op", "dropout_op", "nonlin"]
+
+
+def build(torch, plan, channels, outputs):
+    from dynamic_network_architectures.architectures import unet
+
+    name, arguments, imported = architecture(plan)
+    if name not in NETWORKS or not hasattr(unet, name):
+        raise Refused(f"the network {name!r} is not one that can be built; known are {', '.join(NETWORKS)}")
+    known = parts(torch)
+    for key in imported:
+        value = arguments.get(key)
+        if value is not None and str(value).split(".")[-1] not in known:
+            raise Refused(f"plans.json: {key}: {value!r} is not a known part of a network")
+        arguments[key] = None if value is None else known[str(value).split(".")[-1]]
+    arguments.pop("deep_supervision", None)
+    try:
+        network = getattr(unet, name)(input_channels=channels, num_classes=outputs, deep_supervision=False, **arguments)
+    except Exception as error:
+        raise Refused(f"the network of plans.json could not be built ({first(error)})") from error
+    return network.eval()
+
+
+def with_weights(network, checkpoint, where):
+    weights = {}
+    for key, value in checkpoint["network_weights"].items():
+        weights[key.removeprefix("module.").removeprefix("_orig_mod.")] = value
+    try:
+        network.load_state_dict(weights)
+    except Exception as error:
+        raise Refused(f"the weights of {where} do not fit the network of plans.json ({first(error)})") from error
+    return weights
+
+
+def export(torch, networks, request, channels, answer):
+    class Mean(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.folds = torch.nn.ModuleList(networks)
+
+        def forward(self, x):
+            total = self.folds[0](x)
+            for fold in self.folds[1:]:
+                total = total + fold(x)
+            return total / len(self.folds) if len(self.folds) > 1 else total
+
+    program = Mean().eval()
+    answer["parameters"] = sum(int(p.numel()) for p in program.parameters())
+    size = sum(p.numel() * p.element_size() for p in program.parameters())
+    if size >= LIMIT:
+        raise Refused(
+            f"the {len(networks)} folds have {size / 2**30:.1f} GB of weights, and one ONNX file holds less than 2 GB; "
+            "choose fewer folds"
+        )
+    generator = torch.Generator().manual_seed(0)
+    feed = torch.randn((1, channels, *request["patch"]), generator=generator)
+    say("running the original network")
+    output = program(feed)
+    say("converting to ONNX")
+    try:
+        torch.onnx.export(
+            program, (feed,), request["output"], dynamo=False, opset_version=17, input_names=["image"],
+            output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+        )  # fmt: skip
+    except Exception as error:
+        raise Refused(f"PyTorch cannot write it as ONNX ({first(error)})") from error
+    import numpy as np
+
+    np.savez(request["probe"], feed=feed.numpy(), output=output.numpy())
+
+
+def probe_image(plan, plans, channels, patch):
+    """A random image (C, z, y, x) with smooth structure and a border of zeros, and its spacing: a little more than two
+    windows, its spacing not the plan's, so that cropping, resampling, padding, tiling and restoring all take part."""
+    import numpy as np
+    from scipy import ndimage
+
+    random = np.random.default_rng(1)
+    forward = plans.get("transpose_forward", [0, 1, 2])
+    target = list(plan["spacing"])
+    wanted = [round(1.3 * patch[0]), *(round(0.9 * n) for n in patch[1:])]
+    if len(patch) == 2:
+        target, wanted = [2.0, *target], [3, *wanted]
+    spacing = (
+        [s * f for s, f in zip(target, (0.9, 1.15, 0.85), strict=True)]
+        if len(patch) == 3
+        else [2.0, *(0.9 * s for s in target[1:])]
+    )
+    size = [max(3, round(n * t / s)) for n, t, s in zip(wanted, target, spacing, strict=True)]
+    image = np.zeros((channels, *size), np.float32)
+    inner = (slice(1, -1) if size[0] > 3 else slice(None), slice(2, -1), slice(1, -2))
+    measured = plans.get("foreground_intensity_properties_per_channel") or {}
+    for n in range(channels):
+        own = measured.get(str(n)) or {}
+        noise = ndimage.gaussian_filter(random.standard_normal(size), 2)
+        noise = noise / noise.std() + 0.3 * random.standard_normal(size)
+        values = (
+            np.abs(noise) * 90
+            if plan["normalization_schemes"][n].startswith("RGB")
+            else (float(own.get("mean", 100)) + noise * max(float(own.get("std", 50)), 1e-3))
+        )
+        image[(n, *inner)] = (
+            np.clip(values, 0.5, 255)[inner] if plan["normalization_schemes"][n].startswith("RGB") else values[inner]
+        )
+    back = [forward.index(a) for a in range(3)]
+    return image.transpose([0, *(a + 1 for a in back)]).copy(), [spacing[a] for a in back]
+
+
+def whole_chain(torch, request, network, weights, checkpoint, plans, dataset):
+    """nnU-Net's own predictor on the probe image: labels; a sentence where it is not installed."""
+    import numpy as np
+
+    try:
+        from importlib.metadata import version
+
+        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+    except ImportError as error:
+        return None, f"nnU-Net itself was not at hand ({first(error)})"
+    say("running nnU-Net's own predictor on a probe image")
+    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    manager = PlansManager(plans)
+    name = request["configuration"]
+    predictor.manual_initialization(
+        network, manager, manager.get_configuration(name), weights, dataset, str(checkpoint.get("trainer_name")), None
+    )
+    image, spacing = probe_image(request["plan"], plans, request["channels"], request["patch"])
+    labels = predictor.predict_single_npy_array(image, {"spacing": spacing})
+    np.savez(request["chain"], image=image, spacing=spacing, labels=np.asarray(labels))
+    return version("nnunetv2"), ""
+
+
+def main():
+    request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    say("loading PyTorch")
+    import torch
+
+    torch.set_grad_enabled(False)
+    plan, channels = request["plan"], request["channels"]
+    networks, weights, checkpoint = [], [], None
+    for path in request["checkpoints"]:
+        say(f"reading {Path(path).parent.name}")
+        checkpoint = read_checkpoint(torch, path)
+        if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
+            raise Refused(f"{Path(path).name} is no checkpoint of nnU-Net v2 (it has no network_weights)")
+        network = build(torch, plan, channels, request["outputs"])
+        weights.append(with_weights(network, checkpoint, Path(path).parent.name))
+        networks.append(network)
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    answer = {
+        "framework": f"PyTorch {torch.__version__}",
+        "trainer": str(checkpoint.get("trainer_name", "")),
+        "mirror_axes": [int(a) for a in axes] if axes is not None else [],
+    }
+    export(torch, networks, request, channels, answer)
+    answer["nnunet"], answer["not_compared"] = whole_chain(
+        torch, request, networks[0], weights, checkpoint, request["plans"], request["dataset"]
+    )
+    Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
+
+
+def first(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:300]
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Refused as error:
+        print(f"refused: {error}", flush=True)
+        sys.exit(1)
