@@ -68,14 +68,22 @@ def test_what_the_network_gets_is_what_nnunet_gave_it(shared: Path, tmp_path: Pa
         assert array[place] == pytest.approx(value, abs=2e-5), place
 
 
+LONG = [pytest.mark.recipes, pytest.mark.timeout(3000)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("folds", "mirror", "labels"),
-    [((0,), False, "fold0"), ((0, 1), False, "folds01"), ((0,), True, "fold0_mirrored")],
+    [
+        ((0,), False, "fold0"),
+        pytest.param((0, 1), False, "folds01", marks=LONG),
+        pytest.param((0,), True, "fold0_mirrored", marks=LONG),
+    ],
 )
 def test_labels_are_those_of_nnunet(
     shared: Path, tmp_path: Path, folds: tuple[int, ...], mirror: bool, labels: str
 ) -> None:
+    """Two folds and mirroring (8 times the work) only run by ``make test-recipes``."""
     result = run(package(shared, tmp_path, folds), head(shared), device="cpu", mirror=mirror)
     equal, dice = agreement(result.layers[0].labels, shared / f"nnunet/labels_{labels}.nii.gz")
     assert equal >= 0.9999 and min(dice) >= 0.9999
