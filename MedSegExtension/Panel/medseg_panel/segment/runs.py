@@ -239,6 +239,26 @@ class Runs:
         self._view.run_ended(sentence, job.outcome, failed)
 
 
+def run_options(
+    parameters: Any, card: ModelCard, choices: dict[str, str], windows: Sequence[tuple[float, float]] | None
+) -> dict[str, Any]:
+    """What the worker is asked, from the parameter node; ``windows``: (level, width) each, None for the model's own."""
+    options: dict[str, Any] = {
+        "device": parameters.device,
+        "precision": parameters.precision,
+        "probabilities": parameters.probabilities,
+    }
+    if parameters.batch:
+        options["batch"] = parameters.batch
+    if parameters.tile and card.expects.get("mode") == "sliding_window":
+        options["patch"] = [parameters.tile] * 3
+    if choices:
+        options["choices"] = choices
+    if windows is not None:
+        options["windows"] = [list(w) for w in windows]
+    return options
+
+
 def sentence_of(error: Exception) -> str:
     """What the user is told of ``error``; a fault of MedSeg itself also goes to the Python console."""
     if isinstance(error, MedSegError):
