@@ -125,6 +125,27 @@ def test_everything_is_seen_without_scrolling(opened: Opened, theme: str, window
         scroll.deleteLater()
 
 
+def test_long_warnings_make_the_panel_scroll_and_squeeze_nothing(opened: Opened) -> None:
+    """Half a button cannot be read; a scroll bar can be used."""
+    scroll = framed(opened)
+    try:
+        opened.add_volume()
+        opened.choose("ct-bleeds")
+        opened.ui.applyButton.click()
+        for n in range(3):
+            opened.worker.listener.on_warning(f"{n}: values were not checked, the volume states no encoding. " * 4)
+        opened.finish()
+        opened.host.pump(0.3)
+        assert scroll.verticalScrollBar().maximum() > 0
+        for name in ("modelWindowSelector", "showAsModelButton", "windowingSection", "modelList", "progressLabel"):
+            widget = getattr(opened.ui, name)._target
+            needed = widget.heightForWidth(widget.width()) if widget.hasHeightForWidth() else 0
+            assert widget.height() >= max(needed, widget.minimumSizeHint().height()), name
+    finally:
+        scroll.takeWidget().setParent(None)
+        scroll.deleteLater()
+
+
 class TestModels:
     def test_those_that_fit_the_volume_come_first_and_demonstrations_last(self, opened: Opened) -> None:
         """A reader with a CT must not scroll past twenty MR models, nor take a toy for a tool."""

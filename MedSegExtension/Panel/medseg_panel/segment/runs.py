@@ -278,15 +278,17 @@ def frame_volume(node: Any, number: int | None) -> Volume:
 
 
 def summary(result: Result, card: ModelCard, frame_count: int) -> str:
-    """One sentence on what came out and how."""
+    """One sentence on what came out and how long it took; the provenance says the rest."""
     seconds = float(result.provenance.get("seconds", {}).get("total", 0.0))
     device = result.provenance.get("device") or result.provenance.get("provider") or _("unknown device")
+    count = len(result.classes) if result.layers else len(card.classes)
     if result.layers:
-        what = _("{count} segment(s)").format(count=len(result.classes))
+        what = _("1 segment") if count == 1 else _("{count} segments").format(count=count)
     else:
-        what = _("scores of {count} class(es)").format(count=len(card.classes))
+        what = _("scores of 1 class") if count == 1 else _("scores of {count} classes").format(count=count)
     if frame_count > 1:
         what += " " + _("in {count} frames").format(count=frame_count)
-    return _("Done: {what} by {title} in {seconds} s on {device}.").format(
-        what=what, title=card.title, seconds=f"{seconds:.1f}", device=device
+    took = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+    return _("Done: {what} in {seconds} s on {device}.").format(
+        what=what, seconds=took, device=str(device).split(" (")[0]
     )
