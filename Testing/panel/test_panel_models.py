@@ -34,8 +34,7 @@ def answer(opened: Opened, *models: dict[str, Any], recipe_needed: bool = True, 
 
 def entry(opened: Opened, text: str) -> None:
     """Choose an entry of the menu."""
-    actions = opened.ui.getModelsButton.menu().actions()
-    next(a for a in actions if a.text.startswith(text)).trigger()
+    opened.entry(text).trigger()
 
 
 def asked(opened: Opened) -> tuple[str, dict[str, Any]]:
@@ -179,7 +178,7 @@ def test_closing_the_list_changes_nothing(opened: Opened) -> None:
     entry(opened, "Install a published model")
     answer(opened, published())
     assert asked(opened)[0] == "published"
-    assert not opened.dialogs.errors and not opened.panel.more.busy and opened.ui.getModelsButton.enabled
+    assert not opened.dialogs.errors and not opened.panel.more.busy and opened.entry("Install a published").enabled
 
 
 def test_an_error_is_told_in_the_workers_words(opened: Opened) -> None:
@@ -196,7 +195,7 @@ def test_cancel_stops_the_download_and_is_no_error(opened: Opened) -> None:
     entry(opened, "Install a published model")
     answer(opened, published())
     assert not opened.ui.applyButton.enabled and opened.ui.cancelButton.enabled
-    assert not opened.ui.getModelsButton.enabled
+    assert not opened.entry("Install a published").enabled
     opened.ui.cancelButton.click()
     assert opened.worker.cancelled_queries == [len(opened.worker.queries)] and opened.worker.cancels == 0
     opened.worker.queries[-1][2]({"kind": "Cancelled", "message": "The run was cancelled; nothing was changed."})

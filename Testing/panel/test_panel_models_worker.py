@@ -23,8 +23,7 @@ from support.packages import package as write_package
 
 def entry(opened: Opened, text: str) -> None:
     """Choose an entry of the menu."""
-    actions = opened.ui.getModelsButton.menu().actions()
-    next(a for a in actions if a.text.startswith(text)).trigger()
+    opened.entry(text).trigger()
 
 
 @pytest.fixture
@@ -190,4 +189,4 @@ def test_a_worker_that_dies_while_it_installs_is_told(
     host.wait_for(lambda: "/ours.zip" in [path for path, _ in server.requests], 60)
     real.worker._process.kill()
     host.wait_for(lambda: not real.panel.more.busy, 10)
-    assert "worker process" in real.dialogs.errors[0] and real.ui.getModelsButton.enabled
+    assert "worker process" in real.dialogs.errors[0] and real.entry("Install a published").enabled

@@ -69,7 +69,7 @@ class TestApply:
         assert int(mask.sum()) == 24 and mask[4:8, 5:8, 9:11].all()
         assert len(nodes(opened, "vtkMRMLTableNode")) == 2
         assert opened.ui.tableSelector.currentText == "lesions"
-        assert "1 segment(s)" in opened.ui.progressLabel.text and "1.2 s on CPU" in opened.ui.progressLabel.text
+        assert "1 segment in" in opened.ui.progressLabel.text and "1.2 s on CPU" in opened.ui.progressLabel.text
         assert opened.ui.applyButton.enabled and not opened.ui.cancelButton.enabled
 
     def test_twice_quickly_starts_one_run(self, opened: Opened) -> None:

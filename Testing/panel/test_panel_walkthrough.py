@@ -82,21 +82,18 @@ def test_choose_run_look_click_cancel_run_again(host: Host, panel: Any, shared: 
 
     ui.applyButton.click()
     host.wait_for(lambda: "Running the network" in ui.progressLabel.text or not panel.runs.running, 60)
-    host.scroll_to(ui.runSection)
     host.screenshot(pictures / "4-running.png")
     host.wait_for(lambda: not panel.runs.running, 120)
     assert ui.progressLabel.text.startswith("Done:"), ui.progressLabel.text
     (segmentation,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", scene)
     segments = {r[0]: r for r in table_from_node(panel.results._tables()[0]).rows}
     assert segmentation.GetSegmentation().GetNumberOfSegments() == len(segments)
-    host.scroll_to(ui.runSection)
     host.screenshot(pictures / "5-result.png")
 
     before = centres(scene)
     ui.tableView._target.selectRow(0)
     host.pump(0.1)
     assert centres(scene) != before
-    host.scroll_to(ui.resultsSection)
     host.screenshot(pictures / "6-row-clicked.png")
 
     process = panel._worker._process
@@ -105,7 +102,6 @@ def test_choose_run_look_click_cancel_run_again(host: Host, panel: Any, shared: 
     ui.cancelButton.click()
     host.wait_for(lambda: not panel.runs.running, 20)
     assert "Cancelled" in ui.progressLabel.text
-    host.scroll_to(ui.runSection)
     host.screenshot(pictures / "7-cancelled.png")
 
     ui.applyButton.click()

@@ -88,6 +88,10 @@ class FakeDialogs:
     answers: dict[str, str] | None = None
     errors: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
+    texts: list[tuple[str, str]] = field(default_factory=list)
+
+    def show(self, title: str, text: str) -> None:
+        self.texts.append((title, text))
 
     def error(self, message: str, details: str = "") -> None:
         self.errors.append(message)
@@ -169,6 +173,10 @@ class Opened:
     def scene(self) -> Any:
         return self.host.scene
 
+    def entry(self, text: str) -> Any:
+        """The entry of the menu *Manage models* whose text starts so."""
+        return next(a for a in self.ui.manageModelsButton.menu().actions() if a.text.startswith(text))
+
     def choose(self, model_id: str) -> None:
         """Click on a model in the list."""
         for n in range(self.ui.modelList.topLevelItemCount):
@@ -206,7 +214,10 @@ def host() -> Host:
 @pytest.fixture
 def opened(host: Host, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
     """The module as the user sees it after opening it, with an empty scene and two models."""
+    import slicer
+
     host.scene.Clear(0)
+    slicer.app.settings().clear()
     module = host.load_module(MODULE)
     module.python.add_paths()
     import medseg_panel.panel as panel

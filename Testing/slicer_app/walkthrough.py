@@ -36,8 +36,8 @@ def make_room() -> None:
 
 
 def show_in_panel(widget: Any, *names: str) -> None:
-    """Open these sections and close the others, so that they fit on the screen."""
-    for section in ("inputs", "model", "windowing", "run", "results"):
+    """Open these sections and close the others."""
+    for section in ("windowing", "advanced"):
         getattr(widget.ui, f"{section}Section").collapsed = section not in names
     common.pause(0.3)
 
@@ -67,7 +67,7 @@ def segmentation(session: Session) -> None:
     common.picture("1-opened")
     common.choose(widget, model, volume)
     say("chosen", widget.ui.fitLabel.text)
-    show_in_panel(widget, "inputs", "model", "run")
+    show_in_panel(widget)
     common.picture("2-chosen")
     session.apply()
     start = time.perf_counter()
@@ -77,7 +77,7 @@ def segmentation(session: Session) -> None:
     say("progress", f"{widget.ui.progressBar.value} %, {widget.ui.progressLabel.text}")
     common.picture("3-running")
     say("result", common.run_ended(widget, 600))
-    show_in_panel(widget, "run", "results")
+    show_in_panel(widget)
     common.picture("4-result")
     widget.ui.tableView.selectRow(0)
     common.pause(0.3)
@@ -87,7 +87,7 @@ def segmentation(session: Session) -> None:
     common.pause(3)
     slicer.app.layoutManager().threeDWidget(0).threeDView().resetFocalPoint()
     common.picture("5-row-and-3D")
-    show_in_panel(widget, "inputs", "model", "run")
+    show_in_panel(widget)
     session.apply()
     say("second run, inference began after", f"{session.stage('infer', 120):.2f} s")
     start = time.perf_counter()
@@ -107,7 +107,7 @@ def classification(session: Session) -> None:
     volume = node_from_volume(head_ct(seed=3).volume, slicer.mrmlScene, name="Head CT phantom")
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     common.choose(widget, "ich-compact", volume)
-    show_in_panel(widget, "inputs", "windowing")
+    show_in_panel(widget, "windowing")
     view = widget.panel.segment.view
     widget.ui.showAsModelButton.click()
     common.wait(lambda: not view.running, 60)  # what the model sees is made by the worker
@@ -118,7 +118,7 @@ def classification(session: Session) -> None:
     common.wait(lambda: not view.running, 10)
     session.apply()
     say("scores", common.run_ended(widget, 300))
-    show_in_panel(widget, "windowing", "results")
+    show_in_panel(widget, "windowing")
     slicer.util.findChildren(widget.ui.readerWindowsWidget, text="Brain*")[0].click()
     widget.ui.showPlotButton.click()
     common.pause(0.5)

@@ -19,6 +19,7 @@ _PUBLIC = {
     "node_from_volume": "volumes",
     "plot_table": "tables",
     "probability_nodes": "volumes",
+    "reading_node": "reading",
     "rehearse": "segmentation",
     "restore": "snapshot",
     "take_snapshot": "snapshot",

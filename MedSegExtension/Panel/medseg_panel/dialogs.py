@@ -11,6 +11,7 @@ import slicer
 _LIST_SIZE = (1060, 460)
 _MAX_COLUMN = 470
 _FORM_SIZE = (640, 620)
+_CARD_SIZE = (560, 620)
 
 
 class SlicerDialogs:
@@ -22,6 +23,12 @@ class SlicerDialogs:
     def error(self, message: str, details: str = "") -> None:
         """Tell what went wrong; under ``--testing`` it is only logged."""
         slicer.util.errorDisplay(message, windowTitle="MedSeg", parent=self._parent, **_details(details))
+
+    def show(self, title: str, text: str) -> None:
+        """Rich text to read."""
+        dialog = text_dialog(self._parent, title, text)
+        dialog.exec_()
+        dialog.deleteLater()
 
     def confirm(self, question: str, details: str = "") -> bool:
         """Ask; under ``--testing`` the answer is yes."""
@@ -74,6 +81,21 @@ class SlicerDialogs:
         if path:
             qt.QSettings().setValue("MedSeg/LastFolder", qt.QFileInfo(path).absolutePath())
         return path
+
+
+def text_dialog(parent: Any, title: str, text: str) -> Any:
+    """The dialog of `SlicerDialogs.show`, not shown yet."""
+    dialog = qt.QDialog(parent) if parent is not None else qt.QDialog()
+    dialog.windowTitle = title
+    layout = qt.QVBoxLayout(dialog)
+    shown = qt.QTextBrowser()
+    shown.setHtml(text)
+    layout.addWidget(shown)
+    buttons = qt.QDialogButtonBox(qt.QDialogButtonBox.Close)
+    buttons.connect("rejected()", dialog.reject)
+    layout.addWidget(buttons)
+    dialog.resize(*_CARD_SIZE)
+    return dialog
 
 
 def question_dialog(

@@ -140,6 +140,9 @@ class Dialogs(Protocol):
 
     def error(self, message: str, details: str = "") -> None: ...
 
+    def show(self, title: str, text: str) -> None:
+        """Rich text to read, with a button that closes it."""
+
     def confirm(self, question: str, details: str = "") -> bool: ...
 
     def open_file(self, title: str, filters: str) -> str: ...

@@ -6,6 +6,7 @@ than two class volumes are held in float32. Where both grids lie on one lattice 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 
 from ..geometry.grid import Grid
 from ..geometry.resample import Interpolation, lattice_map, resample
+from ..model.colors import distinct, terminology_color
 from ..model.manifest.schema import Manifest, OutputClass
 from ..monitor import Monitor
 from ..result import Layer, SegmentClass
@@ -56,12 +58,16 @@ def kept_for(manifest: Manifest, prepared: Prepared, grid: Grid, *, probabilitie
     return "logits" if manifest.output.restore == "logits" else "probabilities"
 
 
-def segment_class(item: OutputClass) -> SegmentClass:
-    """The manifest's class as a segment, with Slicer's seven-part terminology entry."""
-    red, green, blue = item.color
-    return SegmentClass(
-        item.value, item.name, (red / 255, green / 255, blue / 255), terminology_entry(item), item.lesion
-    )
+def segment_classes(items: Sequence[OutputClass]) -> list[SegmentClass]:
+    """The manifest's classes as segments: colours that can be told apart, Slicer's seven-part terminology entries."""
+    terms = [item.terminology for item in items]
+    recommended = [
+        None if t is None else terminology_color(t.type.value, t.modifier.value if t.modifier else "") for t in terms
+    ]
+    return [
+        SegmentClass(i.value, i.name, (red / 255, green / 255, blue / 255), terminology_entry(i), i.lesion)
+        for i, (red, green, blue) in zip(items, distinct([i.color for i in items], recommended), strict=True)
+    ]
 
 
 def terminology_entry(item: OutputClass) -> str:
@@ -112,7 +118,8 @@ def _restored(
             labels, kept = restore_logits.restore_softmax(maps, manifest, prepared, grid, probabilities, monitor)
             return (_one_layer(labels, manifest),), kept
         masks, kept = restore_logits.restore_sigmoid(maps, manifest, prepared, grid, probabilities, monitor)
-        return tuple(_mask_layer(m, item) for m, item in zip(masks, manifest.classes, strict=True)), kept
+        shown = segment_classes(manifest.classes)
+        return tuple(_mask_layer(m, item) for m, item in zip(masks, shown, strict=True)), kept
     # Decided on the network's grid where that is exact, so that asking for probabilities cannot change a label.
     decided = labels_suffice(manifest, prepared, grid, probabilities=False)
     if activation == "sigmoid":
@@ -122,7 +129,9 @@ def _restored(
 
 def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer, ...]:
     if manifest.output.activation == "sigmoid":
-        return tuple(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item) for item in manifest.classes)
+        shown = segment_classes(manifest.classes)
+        masks = (back(_bits(maps, item), "nearest", 0) > 0 for item in manifest.classes)
+        return tuple(_mask_layer(mask, item) for mask, item in zip(masks, shown, strict=True))
     labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),)
 
@@ -131,13 +140,13 @@ def _restore_sigmoid(
     maps: Maps, manifest: Manifest, back: _Back, decided: bool, probabilities: bool, monitor: Monitor
 ) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     layers, kept = [], {}
-    for n, item in enumerate(manifest.classes):
+    for n, (item, shown) in enumerate(zip(manifest.classes, segment_classes(manifest.classes), strict=True)):
         monitor.progress(n, len(manifest.classes), item.name)
         probability = back(maps.probability(item.sigmoid_channel), "linear", 0.0)
         if decided:
-            layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, item))
+            layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, shown))
         else:
-            layers.append(_mask_layer(probability > item.threshold, item))
+            layers.append(_mask_layer(probability > item.threshold, shown))
         if probabilities:
             kept[item.name] = probability
     return tuple(layers), kept
@@ -147,10 +156,10 @@ def _bits(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
     return maps.mask(item.sigmoid_channel).view(np.uint8)
 
 
-def _mask_layer(mask: npt.NDArray[np.bool_], item: OutputClass) -> Layer:
+def _mask_layer(mask: npt.NDArray[np.bool_], item: SegmentClass) -> Layer:
     labels: npt.NDArray[Any] = np.zeros(mask.shape, dtype=_dtype([item]))
     labels[mask] = item.value
-    return Layer(labels, (segment_class(item),))
+    return Layer(labels, (item,))
 
 
 def _restore_softmax(
@@ -187,7 +196,7 @@ def _without_overlap(layers: tuple[Layer, ...], manifest: Manifest) -> Layer:
     labels: npt.NDArray[Any] = np.zeros(layers[0].labels.shape, dtype=_dtype(manifest.classes))
     for layer in layers:
         np.copyto(labels, layer.labels, where=layer.labels > 0, casting="unsafe")
-    return Layer(labels, tuple(segment_class(c) for c in manifest.classes))
+    return Layer(labels, tuple(segment_classes(manifest.classes)))
 
 
 def _one_layer(labels: npt.NDArray[Any], manifest: Manifest) -> Layer:
@@ -198,10 +207,10 @@ def _one_layer(labels: npt.NDArray[Any], manifest: Manifest) -> Layer:
     for item in manifest.classes:
         table[item.value] = item.value
     return Layer(table[labels.astype(np.int64, copy=False) if labels.dtype.kind != "u" else labels],
-                 tuple(segment_class(c) for c in manifest.classes))  # fmt: skip
+                 tuple(segment_classes(manifest.classes)))  # fmt: skip
 
 
-def _dtype(classes: list[OutputClass]) -> type[np.uint8] | type[np.uint16]:
+def _dtype(classes: Sequence[OutputClass | SegmentClass]) -> type[np.uint8] | type[np.uint16]:
     return np.uint8 if max(c.value for c in classes) <= 255 else np.uint16
 
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import qt
 from slicer.i18n import tr as _
 
 from medseg.model.card import card_from
 
 from ..seams import Dialogs, Worker
-from ..segment.model import card_text, details_text
+from ..segment.card import card_text, details_text
+from ..segment.menus import add_action
 from ..segment.run import RunSection
 from ..segment.runs import sentence_of
 
@@ -27,7 +27,9 @@ _STATES = {"needs weights": "needs weights", "no converter": "cannot be converte
 
 
 class MoreModels:
-    """The menu *Get more models*. One thing at a time; it is `busy` from the choice of an entry to its end.
+    """The part of the menu *Manage models* that gets more of them.
+
+    One thing at a time; it is `busy` from the choice of an entry to its end.
 
     ``ready()``: whether the worker has its packages, installed now if the user agrees. ``later(work)``: calls ``work``
     outside of the worker's messages, which do not come in while a dialog is open. ``on_change()``: `busy` changed.
@@ -36,7 +38,7 @@ class MoreModels:
 
     def __init__(
         self,
-        ui: Any,
+        menu: Any,
         worker: Worker,
         dialogs: Dialogs,
         run: RunSection,
@@ -45,24 +47,24 @@ class MoreModels:
         on_change: Callable[[], None],
         on_added: Callable[[str], None],
     ) -> None:
-        self._ui, self._worker, self._dialogs, self._run = ui, worker, dialogs, run
+        self._worker, self._dialogs, self._run = worker, dialogs, run
         self._ready, self._later, self._on_change, self._on_added = ready, later, on_change, on_added
         self._busy = False
         self._query = 0
-        self._menu = qt.QMenu(ui.getModelsButton)
-        for text, action in (
-            (_("Import weights or an ONNX file..."), self.import_weights),
-            (_("Install a published model..."), self.install_published),
-        ):
-            item = qt.QAction(text, self._menu)
-            item.connect("triggered()", action)
-            self._menu.addAction(item)
-        ui.getModelsButton.setMenu(self._menu)
+        self._actions = [
+            add_action(menu, _("Import weights or an ONNX file..."), self.import_weights),
+            add_action(menu, _("Install a published model..."), self.install_published),
+        ]
 
     @property
     def busy(self) -> bool:
         """True while models are listed, imported or installed."""
         return self._busy
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Whether more models can be asked for now."""
+        for action in self._actions:
+            action.enabled = enabled
 
     def cancel(self) -> None:
         """Stop what goes on; a part of a download is kept for the next time."""

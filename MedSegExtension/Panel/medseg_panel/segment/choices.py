@@ -1,4 +1,4 @@
-"""What a model lets the user choose: one combo box for each choice, in the Run section."""
+"""What a model lets the user choose: one combo box for each choice, above Apply."""
 
 from __future__ import annotations
 

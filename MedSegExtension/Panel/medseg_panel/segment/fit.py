@@ -11,6 +11,8 @@ from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
 from medseg.model.card import ModelCard
 
+from .kinds import modality_words, reading_of
+
 # A volume this many times coarser than what the network gets loses what the network looks for.
 _COARSE = 2.5
 _THROUGH_PLANE_WORDS = {"axial": "axial slices", "coronal": "coronal slices", "sagittal": "sagittal slices",
@@ -19,12 +21,18 @@ _THROUGH_PLANE_WORDS = {"axial": "axial slices", "coronal": "coronal slices", "s
 
 @dataclass(frozen=True)
 class Fit:
-    """``expects`` and ``volumes``: sentences; ``problems`` forbid a run, ``warnings`` do not."""
+    """``expects``: what the network gets, technically; ``reads``: what the model is for, in the reader's words.
+
+    ``volumes``: what was chosen; ``unstated``: volumes that do not say their modality. ``problems`` forbid a run,
+    ``warnings`` do not; all are sentences.
+    """
 
     expects: str
     volumes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    reads: str = ""
+    unstated: tuple[str, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -55,7 +63,7 @@ def expectation(card: ModelCard) -> str:
 
 def fit(card: ModelCard, volumes: Sequence[Volume | None]) -> Fit:
     """Compare the chosen ``volumes`` (None where a channel has none) with what ``card`` says."""
-    problems, warnings, lines = [], [], []
+    problems, warnings, lines, unstated = [], [], [], []
     for channel, volume in zip(card.channels, volumes, strict=True):
         if volume is None:
             wanted = " / ".join(channel.modality)
@@ -71,7 +79,7 @@ def fit(card: ModelCard, volumes: Sequence[Volume | None]) -> Fit:
                 ).format(name=volume.name, count=volume.channels)
             )
         if channel.modality and volume.modality is None:
-            lines.append(
+            unstated.append(
                 _("{name} does not state its modality; the model expects {modality}.").format(
                     name=volume.name, modality=" / ".join(channel.modality)
                 )
@@ -79,14 +87,14 @@ def fit(card: ModelCard, volumes: Sequence[Volume | None]) -> Fit:
         elif channel.modality and volume.modality not in channel.modality:
             warnings.append(
                 _("{name} is {has}, but the model was trained on {modality}: expect wrong results.").format(
-                    name=volume.name, has=volume.modality, modality=" / ".join(channel.modality)
+                    name=volume.name, has=volume.modality, modality=modality_words(channel.modality)
                 )
             )
         lines_, problem = _geometry(card, volume)
         warnings += lines_
         problems += problem
     warnings += _between(volumes)
-    return Fit(expectation(card), tuple(lines), tuple(problems), tuple(warnings))
+    return Fit(expectation(card), tuple(lines), tuple(problems), tuple(warnings), reading_of(card), tuple(unstated))
 
 
 def _geometry(card: ModelCard, volume: Volume) -> tuple[list[str], list[str]]:

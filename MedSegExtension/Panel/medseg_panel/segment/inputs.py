@@ -1,4 +1,4 @@
-"""Section 1: which volumes go into the model, and whether they fit."""
+"""Which volumes go into the model, and whether they fit."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from ..parameters import input_nodes, set_input_node
 from . import frames, views
 from .fit import Fit, expectation, fit
 
+# Shown while no model is chosen: one volume of any kind.
+_ANY = (CardChannel("Volume"),)
+
 
 class InputsSection:
     """One node selector a channel, region of interest, frames of a sequence, and the line that says what fits.
@@ -32,6 +35,7 @@ class InputsSection:
         self._card: ModelCard | None = None
         self._parameters: Any = None
         self._updating = False
+        self._guessed: dict[int, str] = {}
         ui.framesSelector.addItems([_("The frame that is shown"), _("All frames")])
         ui.framesSelector.connect("currentIndexChanged(int)", self._frames_chosen)
 
@@ -42,40 +46,54 @@ class InputsSection:
 
     def set_card(self, card: ModelCard | None) -> None:
         """Ask for the channels of ``card``."""
-        self._card = card
+        before, self._card = self._card, card
         self._updating = True
-        for n, channel in enumerate(card.channels if card else ()):
+        channels = self._channels()
+        for n, channel in enumerate(channels):
             if n == len(self._rows):
                 self._add_row(n)
             label, selector = self._rows[n]
-            label.text = f"{channel.name}:"
-            selector.toolTip = channel.description or _("The volume for this channel of the model.")
-        shown = len(card.channels) if card else 0
+            label.text = f"{channel.name}:" if len(channels) > 1 else _("Volume:")
+            selector.toolTip = channel.description or _("The volume that the model runs on.")
+        shown = len(channels)
         for n, (label, selector) in enumerate(self._rows):
             label.setVisible(n < shown)
             selector.setVisible(n < shown)
         self._updating = False
-        self.fill()
+        self.fill(again=before is None)
         self.refresh()
 
-    def fill(self) -> None:
-        """Choose a fitting volume for each channel that has none: the visible one first, then by modality and name."""
-        if self._card is None or self._parameters is None:
+    def fill(self, again: bool = False) -> None:
+        """Choose a fitting volume for each channel that has none: the visible one first, then by modality and name.
+
+        ``again``: what was guessed before is guessed anew, as it always is while no model is chosen.
+        """
+        if self._parameters is None:
             return
-        chosen = input_nodes(self._parameters, len(self._card.channels))
+        channels = self._channels()
+        chosen = self.volumes()
+        if again or self._card is None:
+            chosen = [v if v is None or v.GetID() != self._guessed.get(n) else None for n, v in enumerate(chosen)]
         free = [v for v in self._candidates() if v not in chosen]
         background = views.visible_background(self._scene)
-        for n, channel in enumerate(self._card.channels):
+        for n, channel in enumerate(channels):
             if chosen[n] is None and free:
                 best = max(free, key=lambda v, c=channel: _likely(v, c, v is background))
                 free.remove(best)
                 set_input_node(self._parameters, n, best)
+                self._guessed[n] = best.GetID()
+
+    def first(self) -> Volume | None:
+        """The first volume as it is now; None where none is chosen or it cannot be read."""
+        node = next(iter(self.volumes()), None)
+        try:
+            return volume_from_node(node) if node is not None else None
+        except MedSegError:
+            return None
 
     def volumes(self) -> list[Any]:
         """The chosen volume nodes in the order of the channels, None where one is missing."""
-        if self._card is None or self._parameters is None:
-            return []
-        return input_nodes(self._parameters, len(self._card.channels))
+        return [] if self._parameters is None else input_nodes(self._parameters, len(self._channels()))
 
     def checked(self) -> Fit | None:
         """What the fit line says of the present choice, None without a model."""
@@ -106,8 +124,12 @@ class InputsSection:
             self._ui.framesSelector.currentIndex = 1 if self._parameters.allFrames else 0
         self._updating = False
         state = self.checked()
-        self._ui.fitLabel.text = fit_text(state) if state else _("Choose a model to see what it expects.")
+        self._ui.fitLabel.text = fit_text(state) if state else _("Choose a model.")
+        self._ui.fitLabel.toolTip = fit_tip(state) if state else ""
         return state
+
+    def _channels(self) -> Sequence[CardChannel]:
+        return self._card.channels if self._card is not None else _ANY
 
     def _add_row(self, channel: int) -> None:
         selector = slicer.qMRMLNodeComboBox()
@@ -126,6 +148,7 @@ class InputsSection:
 
     def _chosen(self, channel: int, node: Any) -> None:
         if not self._updating and self._parameters is not None:
+            self._guessed.pop(channel, None)
             set_input_node(self._parameters, channel, node)
             self._on_change()
 
@@ -159,15 +182,22 @@ def _likely(node: Any, channel: CardChannel, visible: bool) -> int:
 
 
 def fit_text(state: Fit) -> str:
-    """The fit as rich text: what is expected, what is there, and what is wrong."""
-    lines = [f"<b>{_('Expects')}:</b> {html.escape(state.expects)}"]
-    lines += [html.escape(line) for line in state.volumes]
-    lines += _marked(state.problems, _("Not possible"))
-    lines += _marked(state.warnings, _("Warning"))
-    if not state.problems and not state.warnings:
-        lines.append(_("The volume fits.") if len(state.volumes) == 1 else _("The volumes fit."))
-    return "<br>".join(lines)
+    """One sentence as rich text: whether the volume fits, in the reader's words; the rest is in the tool tip."""
+    if state.problems:
+        return _marked(_("Not possible"), state.problems)
+    if state.warnings:
+        return _marked(_("Warning"), state.warnings)
+    if state.unstated:
+        return _marked(_("Please check"), state.unstated)
+    return _marked(_("Fits"), [_("this model reads {what}.").format(what=state.reads)])
 
 
-def _marked(sentences: Sequence[str], word: str) -> list[str]:
-    return [f"<b>{word}:</b> {html.escape(s)}" for s in sentences]
+def fit_tip(state: Fit) -> str:
+    """All that is known, as rich text: volumes, warnings, what the network gets."""
+    lines = [html.escape(line) for line in (*state.volumes, *state.unstated, *state.problems, *state.warnings)]
+    return "<br>".join([*lines, f"<b>{_('The network gets')}:</b> {html.escape(state.expects)}"])
+
+
+def _marked(word: str, sentences: Sequence[str]) -> str:
+    more = _(" (and {count} more, see the tool tip)").format(count=len(sentences) - 1) if len(sentences) > 1 else ""
+    return f"<b>{word}:</b> {html.escape(sentences[0])}{more}"

@@ -1,4 +1,4 @@
-"""Section 2: the installed models, their card, and adding, checking, removing."""
+"""The installed models: the list, those that fit first, and the menu that manages them."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ import qt
 from slicer.i18n import tr as _
 
 from medseg.errors import MedSegError
+from medseg.geometry.volume import Volume
 from medseg.model.card import ModelCard
 
 from ..seams import Dialogs, ModelStore
+from .card import card_text, details_text, note_text, size_text
+from .kinds import misfit, reading_of, tag_of
+from .menus import add_action
 
 _FILES = "MedSeg models (*.zip *.onnx);;All files (*)"
-_WIDTHS = (200, 65, 95, 110, 80, 65)
+_TAG_WIDTH = 92
 
 
 class ModelSection:
-    """The searchable list and the card of the chosen model.
+    """The searchable list of models, and the part of the menu *Manage models* that is about installed ones.
 
     ``on_chosen(card)``: the user chose another model (None: none). ``ask(what, model)``: a question for the worker
     (``check`` or ``add``), since checking a model takes packages that Slicer's own process does not load.
@@ -29,6 +33,7 @@ class ModelSection:
     def __init__(
         self,
         ui: Any,
+        menu: Any,
         store: ModelStore,
         dialogs: Dialogs,
         on_chosen: Callable[[ModelCard | None], None],
@@ -39,16 +44,33 @@ class ModelSection:
         self._cards: dict[str, ModelCard] = {}
         self._items: dict[str, Any] = {}
         self._card: ModelCard | None = None
+        self._volume: Volume | None = None
         self._filling = False
-        for column, width in enumerate(_WIDTHS):
-            ui.modelList.setColumnWidth(column, width)
+        self._small = qt.QFont(ui.modelList.font)
+        self._small.setPointSizeF(max(0.85 * self._small.pointSizeF(), 1.0))
+        header = ui.modelList.header()
+        header.stretchLastSection = False
+        header.setSectionResizeMode(0, qt.QHeaderView.Stretch)
+        header.setSectionResizeMode(1, qt.QHeaderView.Fixed)
+        ui.modelList.setColumnWidth(1, _TAG_WIDTH)
         ui.modelList.connect("itemSelectionChanged()", self._selected)
         ui.modelSearch.connect("textChanged(QString)", self._search)
-        ui.addFileButton.connect("clicked(bool)", self._add_file)
-        ui.addFolderButton.connect("clicked(bool)", self._add_folder)
-        ui.checkModelButton.connect("clicked(bool)", self._check)
-        ui.openModelFolderButton.connect("clicked(bool)", self._open_folder)
-        ui.removeModelButton.connect("clicked(bool)", self._remove)
+        add_action(
+            menu, _("Add a package (.zip or .onnx)..."), self._add_file,
+            _("A model package: a .zip, or one .onnx file with its manifest inside."),
+        )  # fmt: skip
+        add_action(menu, _("Add a folder..."), self._add_folder, _("A model package: a folder with manifest.json."))
+        menu.addSeparator()
+        self._about = [
+            add_action(
+                menu, _("Card of the chosen model..."), self._show_card, _("What it is, was trained on, and gets.")
+            ),
+            add_action(
+                menu, _("Check the chosen model"), self._check, _("Files, tensors, and whether it can run here.")
+            ),
+            add_action(menu, _("Show its files"), self._open_folder),
+            add_action(menu, _("Remove it..."), self._remove, _("Remove the chosen model from this computer.")),
+        ]
         self.refresh()
 
     @property
@@ -58,18 +80,15 @@ class ModelSection:
 
     def refresh(self) -> None:
         """Read the installed models anew, keeping the choice where it is still there."""
-        cards = sorted(
-            self._store.installed_models(), key=lambda c: (not c.has_weights, c.demonstration, c.title.lower())
-        )
-        self._cards = {card.id: card for card in cards}
-        self._filling = True
-        self._ui.modelList.clear()
-        self._items = {card.id: self._item(card) for card in cards}
-        for item in self._items.values():
-            self._ui.modelList.addTopLevelItem(item)
-        self._filling = False
-        self._search(self._ui.modelSearch.text)
-        self.choose(self._card.id if self._card else "")
+        self._cards = {card.id: card for card in self._store.installed_models()}
+        self._fill()
+
+    def set_volume(self, volume: Volume | None) -> None:
+        """Models that fit ``volume`` (None: none is chosen) come first."""
+        self._volume = volume
+        before = list(self._items)
+        if [card.id for card in self._sorted()] != before:
+            self._fill()
 
     def choose(self, model_id: str) -> None:
         """Choose the model ``model_id`` (none where there is no such model) without telling the panel."""
@@ -77,24 +96,62 @@ class ModelSection:
         self._filling = True
         self._ui.modelList.clearSelection()
         if self._card is not None:
-            self._ui.modelList.setCurrentItem(self._items[model_id])
+            item = self._items[model_id]
+            self._ui.modelList.setCurrentItem(item)
+            self._ui.modelList.scrollToItem(item)
         self._filling = False
         self._show()
 
+    def usable(self, model_id: str) -> bool:
+        """True where this model is installed and complete."""
+        card = self._cards.get(model_id)
+        return card is not None and card.has_weights and not card.error
+
     def answered(self, what: str, text: str) -> None:
-        """The worker's answer to ``check`` or ``add``, as a sentence under the card."""
+        """The worker's answer to ``check`` or ``add``, as a sentence under the list."""
         if what == "add":
             self.refresh()
         self._show(text)
+
+    def _sorted(self) -> list[ModelCard]:
+        """Usable ones first, demonstrations last of them, those that fit the volume before those that do not."""
+        return sorted(
+            self._cards.values(),
+            key=lambda c: (
+                not c.has_weights or bool(c.error),
+                c.demonstration,
+                misfit(c, self._volume),
+                c.title.lower(),
+            ),
+        )
+
+    def _fill(self) -> None:
+        self._filling = True
+        self._ui.modelList.clear()
+        self._items = {card.id: self._item(card) for card in self._sorted()}
+        for item in self._items.values():
+            self._ui.modelList.addTopLevelItem(item)
+        self._filling = False
+        self._search(self._ui.modelSearch.text)
+        self.choose(self._card.id if self._card else "")
 
     def _item(self, card: ModelCard) -> Any:
         note = _(" (demonstration)") if card.demonstration else ""
         note += "" if card.has_weights else _(" (needs weights)")
         item = qt.QTreeWidgetItem()
-        texts = (card.title + note, "/".join(card.modality), card.task, card.source, card.license, size_text(card.size))
-        for column, text in enumerate(texts):
-            item.setText(column, text)
-            item.setToolTip(column, card.error or text)
+        item.setText(0, card.title + note)
+        item.setText(1, tag_of(card))
+        tip = [
+            f"<b>{html.escape(card.title)}</b>",
+            html.escape(card.error or _("Reads {what}.").format(what=reading_of(card))),
+        ]
+        tip += [html.escape(t) for t in (card.source, card.license, size_text(card.size)) if t and t != "-"]
+        for column in range(2):
+            item.setToolTip(column, "<br>".join(tip))
+            item.setTextAlignment(column, qt.Qt.AlignLeft | qt.Qt.AlignVCenter)
+        item.setFont(1, self._small)
+        # Two lines of the list's font; the view itself would give one.
+        item.setSizeHint(0, qt.QSize(0, 2 * self._ui.modelList.fontMetrics().height() + 6))
         item.setData(0, qt.Qt.UserRole, card.id)
         return item
 
@@ -110,16 +167,22 @@ class ModelSection:
         words = text.lower().split()
         for model_id, item in self._items.items():
             card = self._cards[model_id]
-            fields = (card.title, *card.modality, card.task, card.source, card.license, card.body_part, card.id)
+            fields = (card.title, *card.modality, reading_of(card), card.task, card.source, card.license, card.id)
             where = " ".join(fields).lower()
             item.setHidden(not all(word in where for word in words))
 
     def _show(self, note: str = "") -> None:
         card = self._card
-        for button in (self._ui.checkModelButton, self._ui.openModelFolderButton, self._ui.removeModelButton):
-            button.enabled = card is not None
-        self._ui.modelCard.text = card_text(card, note) if card else html.escape(note or _("No model is chosen."))
-        self._ui.modelDetails.text = details_text(card) if card else ""
+        for action in self._about:
+            action.enabled = card is not None
+        text = note_text(card, note) if card is not None else html.escape(note)
+        self._ui.modelNote.text = text
+        self._ui.modelNote.setVisible(bool(text))
+
+    def _show_card(self) -> None:
+        if self._card is not None:
+            text = f"{card_text(self._card)}<br><br>{details_text(self._card)}"
+            self._dialogs.show(self._card.title, text)
 
     def _add_file(self) -> None:
         path = self._dialogs.open_file(_("Add a model"), _FILES)
@@ -154,49 +217,3 @@ class ModelSection:
         self._card = None
         self.refresh()
         self._on_chosen(None)
-
-
-def size_text(size: int) -> str:
-    """Bytes as a reader reads them, "-" for none."""
-    if size <= 0:
-        return "-"
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size} B"
-
-
-def card_text(card: ModelCard, note: str = "") -> str:
-    """The head of the card as rich text; everything in it is escaped, since a card may come from anywhere."""
-    escape = html.escape
-    parts = [f"<b>{escape(card.title)}</b> {escape(card.version)}"]
-    if note:
-        parts.append(f"<i>{escape(note)}</i>")
-    if card.error:
-        parts.append(f"<b>{_('Cannot be used')}:</b> {escape(card.error)}")
-    elif not card.has_weights:
-        parts.append(f"<b>{_('Needs weights')}:</b> " + _("the ONNX file of this model is not on this computer."))
-    if card.demonstration:
-        parts.append(f"<b>{_('Demonstration')}:</b> " + _("trained on drawings only, to show the software."))
-    if card.description:
-        parts.append(escape(card.description))
-    if card.limitations:
-        parts.append(f"<b>{_('Limits')}:</b> " + escape(" ".join(card.limitations)))
-    parts.append(_("For research use only."))
-    return "<br>".join(parts)
-
-
-def details_text(card: ModelCard) -> str:
-    """The rest of the card as rich text."""
-    rows = [
-        (_("Intended use"), card.intended_use),
-        (_("Classes"), ", ".join(c.name for c in card.classes)),
-        (_("Trained on"), card.training_data),
-        (_("Assumed on import"), " ".join(card.assumptions)),
-        (_("Figures"), "; ".join(f"{name}: {value}" for name, value in card.figures.items())),
-        (_("Needs"), ", ".join(r.model for r in card.requires)),
-        (_("Source"), card.source),
-        (_("Citation"), card.citation),
-        (_("Licence"), card.license),
-    ]
-    return "<br>".join(f"<b>{name}:</b> {html.escape(text)}" for name, text in rows if text)

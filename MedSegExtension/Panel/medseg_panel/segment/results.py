@@ -1,4 +1,4 @@
-"""Section 5: where the result goes, its tables and plot, and the way from a row to the place in the volume."""
+"""Where the result goes, its tables and plot, and the way from a row to the place in the volume."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from slicer.i18n import tr as _
 
 from medseg.errors import MedSegError
 from medseg.result import Table
-from medseg_mrml import table_from_node
+from medseg_mrml import reading_node, table_from_node
 from medseg_mrml.segmentation import CLASS_TAG
 from medseg_mrml.tables import NAME_ATTRIBUTE
 
 from ..seams import Dialogs
 from . import export, outcome, views
+from .menus import add_action
 from .outcome import Outcome
 
 # Shown first where it has rows: what a reader goes through one by one.
@@ -39,16 +40,12 @@ class ResultsSection:
         self._parameters: Any = None
         self._undo: Outcome | None = None
         self._filling = False
+        self._shown: Any = None  # the node that the view shows; nobody else holds it
         self._plot_views: list[Any] = []
         self._menu = qt.QMenu(ui.exportButton)
-        for text, action in (
-            (_("Segmentation (seg.nrrd or NIfTI)..."), self._export_segmentation),
-            (_("This table (CSV)..."), self._export_table),
-            (_("Everything into a folder..."), self._export_all),
-        ):
-            item = qt.QAction(text, self._menu)
-            item.connect("triggered()", action)
-            self._menu.addAction(item)
+        add_action(self._menu, _("Segmentation (seg.nrrd or NIfTI)..."), self._export_segmentation)
+        add_action(self._menu, _("This table (CSV)..."), self._export_table)
+        add_action(self._menu, _("Everything into a folder..."), self._export_all)
         ui.exportButton.setMenu(self._menu)
         ui.tableSelector.connect("currentIndexChanged(int)", self._table_chosen)
         ui.tableView.connect("clicked(QModelIndex)", self._row_clicked)
@@ -138,20 +135,15 @@ class ResultsSection:
         if self._filling:
             return
         table = self._table() if index >= 0 else None
-        self._ui.tableView.setMRMLTableNode(table)
+        lesions = any(_kind(t) == "lesions" for t in self._tables())
+        self._shown = reading_node(table_from_node(table), lesions=lesions) if table is not None else None
+        self._ui.tableView.setMRMLTableNode(self._shown)
         if table is None:
             return
-        for n in range(table.GetNumberOfColumns()):
-            # Positions are for the jump; they stay in the node and in the CSV.
-            if table.GetColumnName(n).startswith("centre_"):
-                self._ui.tableView.hideColumn(n)
-            else:
-                self._ui.tableView.showColumn(n)
         self._ui.tableView.resizeColumnsToContents()
         empty = table.GetNumberOfRows() == 0
-        self._ui.resultLabel.text = (
-            _("There is nothing in this table.") if empty else _("A click on a row moves the slice views there.")
-        )
+        words = _("There is nothing in this table.") if empty else _("A click on a row moves the slice views there.")
+        self._ui.resultLabel.text = f"{words} {_('For research use only.')}"
 
     # -- going to places --------------------------------------------------------------------------------------
 
@@ -169,8 +161,6 @@ class ResultsSection:
         if table is None or not index.isValid():
             return
         row = self._ui.tableView.sortFilterProxyModel().mapToSource(index).row()
-        if not table.GetUseColumnTitleAsColumnHeader():
-            row -= 1
         self.go_to(table_from_node(table), row)
 
     def go_to(self, table: Table, row: int) -> bool:

@@ -1,4 +1,4 @@
-"""Section 4: device, precision, batch and tile, Apply and Cancel, progress and log."""
+"""Device, precision, batch and tile, Apply and Cancel, progress and log."""
 
 from __future__ import annotations
 

@@ -239,6 +239,26 @@ class Runs:
         self._view.run_ended(sentence, job.outcome, failed)
 
 
+def run_options(
+    parameters: Any, card: ModelCard, choices: dict[str, str], windows: Sequence[tuple[float, float]] | None
+) -> dict[str, Any]:
+    """What the worker is asked, from the parameter node; ``windows``: (level, width) each, None for the model's own."""
+    options: dict[str, Any] = {
+        "device": parameters.device,
+        "precision": parameters.precision,
+        "probabilities": parameters.probabilities,
+    }
+    if parameters.batch:
+        options["batch"] = parameters.batch
+    if parameters.tile and card.expects.get("mode") == "sliding_window":
+        options["patch"] = [parameters.tile] * 3
+    if choices:
+        options["choices"] = choices
+    if windows is not None:
+        options["windows"] = [list(w) for w in windows]
+    return options
+
+
 def sentence_of(error: Exception) -> str:
     """What the user is told of ``error``; a fault of MedSeg itself also goes to the Python console."""
     if isinstance(error, MedSegError):
@@ -258,15 +278,17 @@ def frame_volume(node: Any, number: int | None) -> Volume:
 
 
 def summary(result: Result, card: ModelCard, frame_count: int) -> str:
-    """One sentence on what came out and how."""
+    """One sentence on what came out and how long it took; the provenance says the rest."""
     seconds = float(result.provenance.get("seconds", {}).get("total", 0.0))
     device = result.provenance.get("device") or result.provenance.get("provider") or _("unknown device")
+    count = len(result.classes) if result.layers else len(card.classes)
     if result.layers:
-        what = _("{count} segment(s)").format(count=len(result.classes))
+        what = _("1 segment") if count == 1 else _("{count} segments").format(count=count)
     else:
-        what = _("scores of {count} class(es)").format(count=len(card.classes))
+        what = _("scores of 1 class") if count == 1 else _("scores of {count} classes").format(count=count)
     if frame_count > 1:
         what += " " + _("in {count} frames").format(count=frame_count)
-    return _("Done: {what} by {title} in {seconds} s on {device}.").format(
-        what=what, title=card.title, seconds=f"{seconds:.1f}", device=device
+    took = f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+    return _("Done: {what} in {seconds} s on {device}.").format(
+        what=what, seconds=took, device=str(device).split(" (")[0]
     )

@@ -18,13 +18,15 @@ from ..parameters import set_input_node
 from ..seams import FinishedRun
 from .choices import ChoicesRows
 from .inputs import InputsSection
+from .menus import add_action
 from .model import ModelSection
 from .model_view import ModelView
 from .outcome import Outcome
 from .report import ReportButton
 from .results import ResultsSection
 from .run import RunSection
-from .runs import Runs, sentence_of
+from .runs import Runs, run_options, sentence_of
+from .suggestion import Suggestion
 from .windowing import WindowingSection
 
 
@@ -53,15 +55,24 @@ class SegmentTab:
         self.choices = ChoicesRows(ui)
         self.inputs = InputsSection(ui, scene, self._input_chosen)
         self.view = ModelView(scene, others.worker, self.run.log, self.update)
+        self._suggestion = Suggestion(self)
         self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update, self._show_input)
         self.results = ResultsSection(ui, scene, others.dialogs, self.run.log, self.update)
-        self.model = ModelSection(ui, others.store, others.dialogs, self._model_chosen, self._ask_about_model)
         self.report = ReportButton(ui, scene, others.worker, self.run, lambda: self.model.card)
         self._installer = others.installer(self.run.log)
+        menu = qt.QMenu(ui.manageModelsButton)
+        menu.toolTipsVisible = True
+        ui.manageModelsButton.setMenu(menu)
         self.more = MoreModels(
-            ui, others.worker, others.dialogs, self.run, self._ready, others.later, self.update, self._model_added
+            menu, others.worker, others.dialogs, self.run, self._ready, others.later, self.update, self._model_added
         )
-        ui.offlineFolderButton.connect("clicked(bool)", self.install_from_folder)
+        menu.addSeparator()
+        self.model = ModelSection(ui, menu, others.store, others.dialogs, self._model_chosen, self._ask_about_model)
+        menu.addSeparator()
+        self._offline = add_action(
+            menu, _("Install Python packages from a folder..."), self.install_from_folder,
+            _("Install what the models need from a folder of wheels, without the internet."),
+        )  # fmt: skip
         self._show_card(self.model.card)
         self.update()
 
@@ -94,6 +105,7 @@ class SegmentTab:
         if self._updating:
             return
         self._updating = True
+        self._suggestion.look_later()
         try:
             state = self.inputs.refresh()
             why = self._why_not()
@@ -101,8 +113,8 @@ class SegmentTab:
                 why = state.problems[0]
             busy = self.runs.running or self.more.busy or self.view.running
             self.run.set_state(busy, not why, why or _("Run the model on the chosen volume."))
-            self._ui.getModelsButton.enabled = not busy
-            self._ui.offlineFolderButton.enabled = not busy
+            self.more.set_enabled(not busy)
+            self._offline.enabled = not busy
         finally:
             self._updating = False
 
@@ -177,6 +189,16 @@ class SegmentTab:
         self.update()
 
     # -- model ------------------------------------------------------------------------------------------------
+
+    def take(self, model_id: str) -> None:
+        """Choose a model as the user would."""
+        self.model.choose(model_id)
+        self._model_chosen(self.model.card)
+
+    @property
+    def open(self) -> bool:
+        """True while there is a scene with parameters."""
+        return self._parameters is not None
 
     def _model_chosen(self, card: ModelCard | None) -> None:
         if self._parameters is not None:
@@ -260,6 +282,7 @@ class SegmentTab:
         self._ui.applyButton.enabled = False
         try:
             if self._ready():
+                self._suggestion.remember(card)
                 self.run.begin(_("Running {title}.").format(title=card.title))
                 for sentence in state.warnings:
                     self.run.log(sentence)
@@ -278,23 +301,7 @@ class SegmentTab:
         self.update()
 
     def _options(self, card: ModelCard) -> dict[str, Any]:
-        parameters = self._parameters
-        options: dict[str, Any] = {
-            "device": parameters.device,
-            "precision": parameters.precision,
-            "probabilities": parameters.probabilities,
-        }
-        if parameters.batch:
-            options["batch"] = parameters.batch
-        if parameters.tile and card.expects.get("mode") == "sliding_window":
-            options["patch"] = [parameters.tile] * 3
-        chosen = self.choices.chosen()
-        if chosen:
-            options["choices"] = chosen
-        windows = self.windowing.overrides()
-        if windows is not None:
-            options["windows"] = [list(w) for w in windows]
-        return options
+        return run_options(self._parameters, card, self.choices.chosen(), self.windowing.overrides())
 
     def _ready(self) -> bool:
         """True where the worker has its packages, installed now if the user agrees."""

@@ -1,4 +1,4 @@
-"""Section 3: the windows that the model sees, and those that readers use."""
+"""The windows that the model sees, and those that readers use."""
 
 from __future__ import annotations
 
@@ -70,7 +70,12 @@ class WindowingSection:
     def set_card(self, card: ModelCard | None) -> None:
         """Show the windows of another model; the views go back to what they were."""
         self._ui.showAsModelButton.checked = False
+        if self._card is None or card is None or card.id != self._card.id:
+            self._ui.windowingSection.collapsed = card is None or not card.windows
         self._card = card
+        reads_ct = card is None or "CT" in card.modality
+        self._ui.readerWindowsLabel.setVisible(reads_ct)
+        self._ui.readerWindowsWidget.setVisible(reads_ct)
         self.refresh()
 
     def refresh(self) -> None:
