@@ -175,6 +175,7 @@ def explain(
     window: WindowOption = None,
     choose: ChooseOption = None,
     modality: ModalityOption = None,
+    mirror: MirrorOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -187,7 +188,7 @@ def explain(
 
         options = RunOptions(
             device=device, batch=batch, patch=patch, windows=parse_windows(window), modality=modality,
-            choices=parse_choices(choose),
+            choices=parse_choices(choose), mirror=mirror,
         )  # fmt: skip
         return explain_command(
             command, model, inputs or [], named or [], weights=weights, series=series, frame=frame, tensors=tensors,

@@ -43,7 +43,12 @@ def models_import(
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels for that environment (no network).")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="For folders: configuration=NAME (nnU-Net), onnx=FILE; repeat."),
+        typer.Option(
+            metavar="NAME=VALUE", help="For folders: configuration=NAME, checkpoint=FILE (nnU-Net), onnx=FILE; repeat."
+        ),
+    ] = None,
+    folds: Annotated[
+        str | None, typer.Option(metavar="0,1,...", help="Folds of an nnU-Net result, averaged (default: all).")
     ] = None,
     answer: Annotated[
         list[str] | None,
@@ -62,7 +67,8 @@ def models_import(
         from ..library.importer import ImportOptions
 
         options = ImportOptions(
-            choices=_pairs(option, "--option"), backbone=backbone, environment=environment, wheels=wheels,
+            choices=_pairs(option, "--option") | ({"folds": folds} if folds else {}),
+            backbone=backbone, environment=environment, wheels=wheels,
             overwrite=force, id=id, title=title,
         )  # fmt: skip
         return import_command(command, file, output, recipe, options, _pairs(answer, "--answer"), yes=yes)

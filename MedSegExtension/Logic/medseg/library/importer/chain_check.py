@@ -9,6 +9,7 @@ import numpy as np
 from ...errors import ModelError
 from ...geometry.grid import Grid
 from ...geometry.volume import Volume
+from ...model.package import load_model
 from ...monitor import Monitor
 from .converted import Chain
 
@@ -27,11 +28,15 @@ def equal_share(package: Path, chain: Chain, monitor: Monitor) -> float:
     grid = Grid(image.shape[:0:-1], chain.spacing, (0.0, 0.0, 0.0), np.eye(3))
     if chain.orientation == "RAS":
         grid = Grid(grid.size, chain.spacing, (0.0, 0.0, 0.0), np.diag([-1.0, -1.0, 1.0]))
-    volumes = [Volume(np.ascontiguousarray(c), grid, "", f"probe {n + 1}") for n, c in enumerate(image)]
+    model = load_model(package)
+    volumes = [
+        Volume(np.ascontiguousarray(values), grid, next(iter(channel.modality), ""), f"probe {channel.name}")
+        for values, channel in zip(image, model.manifest.channels, strict=True)
+    ]
     # What the run says of a random image is of no interest to the user; only cancelling is passed on.
     inner = Monitor()
     with monitor.on_cancel(inner.cancel):
-        found = run(package, volumes, monitor=inner, device="cpu").layers[0].labels
+        found = run(model, volumes, monitor=inner, device="cpu").layers[0].labels
     share = float(np.mean(found == chain.labels))
     if share < _ALIKE:
         raise ModelError(

@@ -11,6 +11,7 @@ Several folds become one network that gives the mean of their logits.
 # mypy: ignore-errors
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -49,9 +50,14 @@ def read_checkpoint(torch, path):
         with torch.serialization.safe_globals(allowed()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise Refused(
-            f"{Path(path).parent.name}/{Path(path).name} holds more than weights, or is damaged ({first(error)})"
-        ) from error
+        where = f"{Path(path).parent.name}/{Path(path).name}"
+        # PyTorch's own text advises to load it anyway, with the code that is in it; only the name is taken.
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        if named:
+            raise Refused(
+                f"{where} holds more than weights (it asks for {named.group(1)}); it was not opened"
+            ) from error
+        raise Refused(f"{where} cannot be read as weights; it is damaged, or no checkpoint of nnU-Net v2") from error
 
 
 def architecture(plan):
