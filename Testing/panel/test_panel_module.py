@@ -119,7 +119,7 @@ class TestUiFile:
 
         root = ElementTree.parse(repository / "MedSegExtension/Resources/UI/MedSegExtension.ui").getroot()
         bound = [p.findtext("string") for p in root.iter("property") if p.get("name") == "SlicerParameterName"]
-        assert len(bound) == len(set(bound)) == 6
+        assert len(bound) == len(set(bound)) == 7
         assert set(bound) <= set(MedSegParameters.allParameters)
 
     def test_every_mrml_widget_gets_the_scene(self, repository: Path) -> None:

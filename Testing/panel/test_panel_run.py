@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ class TestApply:
         assert run["volumes"][0].modality == "CT"
         assert run["options"] == {"device": "auto", "precision": "auto", "probabilities": True, "batch": 4}
         assert not opened.ui.applyButton.enabled and opened.ui.cancelButton.enabled
+
+    def test_mirroring_is_asked_for_only_where_the_model_was_trained_so(self, opened: Opened) -> None:
+        """Each window would be run up to 8 times for nothing."""
+        from medseg_panel.segment.runs import run_options
+
+        opened.parameters.mirror = True
+        ready(opened)
+        card = opened.panel.model.card
+        assert "mirror" not in run_options(opened.parameters, card, {}, None)
+        mirrored = replace(card, expects={**card.expects, "mirror_axes": (0, 1)})
+        assert run_options(opened.parameters, mirrored, {}, None)["mirror"] is True
 
     def test_gives_one_segmentation_with_tables_beside_the_volume(self, opened: Opened) -> None:
         volume = ready(opened)

@@ -22,7 +22,7 @@ class MedSegParameters:
     allFrames - a sequence is segmented frame by frame, not only the frame that is shown.
     windowOverrides - JSON list of [level, width], one for each window of the model; "" where none was changed.
     choices - JSON object, choice of the model -> its option; "" where none was changed.
-    device, precision, batch, tile - as in `medseg.pipeline.run.RunOptions`; 0 is automatic.
+    device, precision, batch, tile, mirror - as in `medseg.pipeline.run.RunOptions`; 0 is automatic.
     outputSegmentation - where the segments go; none makes a new node.
     """
 
@@ -38,6 +38,7 @@ class MedSegParameters:
     tile: Annotated[int, WithinRange(0, 1024)] = 0
     outputSegmentation: vtkMRMLSegmentationNode
     probabilities: bool = False
+    mirror: bool = False
 
 
 def input_nodes(parameters: Any, count: int) -> list[Any]:

@@ -252,6 +252,9 @@ def _expects(inference: dict[str, Any], steps: list[dict[str, Any]]) -> dict[str
             expects[key] = inference[key]
     if _numbers(inference.get("patch")) is not None:
         expects["patch"] = _numbers(inference["patch"])
+    axes = inference.get("mirror_axes")
+    if isinstance(axes, list) and axes and all(a in (0, 1, 2) for a in axes):
+        expects["mirror_axes"] = tuple(axes)
     for step in steps:
         kind = step.get("step")
         if kind == "orient" and isinstance(step.get("code"), str):

@@ -77,6 +77,10 @@ class RunSection:
         self._ui.tileSpinBox.enabled = tiled
         self._ui.tileSpinBoxLabel.enabled = tiled
 
+    def show_mirroring(self, possible: bool) -> None:
+        """Mirrored images can be averaged only where the model was trained on such."""
+        self._ui.mirrorCheckBox.visible = possible
+
     def set_state(self, running: bool, can_apply: bool, why: str) -> None:
         """Which buttons can be pressed. ``why``: the tool tip of Apply."""
         self._ui.applyButton.enabled = can_apply and not running

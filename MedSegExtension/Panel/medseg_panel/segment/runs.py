@@ -252,6 +252,8 @@ def run_options(
         options["batch"] = parameters.batch
     if parameters.tile and card.expects.get("mode") == "sliding_window":
         options["patch"] = [parameters.tile] * 3
+    if parameters.mirror and card.expects.get("mirror_axes"):
+        options["mirror"] = True
     if choices:
         options["choices"] = choices
     if windows is not None:

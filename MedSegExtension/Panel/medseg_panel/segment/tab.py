@@ -229,6 +229,7 @@ class SegmentTab:
         self.windowing.set_card(card)
         self.choices.set_card(card)
         self.run.show_tiles(card is not None and card.expects.get("mode") == "sliding_window")
+        self.run.show_mirroring(bool(card and card.expects.get("mirror_axes")))
 
     def _ask_about_model(self, what: str, model: str) -> None:
         if not self._ready():
