@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import compare, models_catalogue, models_import, review
+from . import compare, models_catalogue, models_import, report, review
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -37,6 +37,7 @@ models_import.register(models_app, EXIT_CODES)
 models_catalogue.register(models_app, EXIT_CODES)
 compare.register(app, EXIT_CODES)
 review.register(app, EXIT_CODES)
+report.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,

@@ -22,6 +22,8 @@ def register(app: typer.Typer, epilog: str) -> None:
     """Add the group ``review``."""
     review = typer.Typer(help="Findings of a mask; agreement of readers.", no_args_is_help=True, rich_markup_mode=None)
     review.command("findings", epilog=epilog)(findings)
+    review.command("list", epilog=epilog)(list_cases)
+    review.command("summary", epilog=epilog)(summary)
     review.command("agreement", epilog=epilog)(agreement)
     app.add_typer(review, name="review")
 
@@ -72,6 +74,73 @@ def findings(
             right=(0, 2, 3),
         )  # fmt: skip
         command.say(f"{len(listed)} findings, {sum(f.volume_ml for f in listed):.3g} ml")
+        return 0
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def list_cases(
+    source: Annotated[Path, typer.Argument(metavar="FOLDER|CSV", help="Images and masks, or a table of them.")],
+    reviews: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where reviews are kept, for states.")] = None,
+    reader: Annotated[str, typer.Option(metavar="INITIALS", help="Whose states.")] = "",
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """List the cases of a folder (BIDS too), of a table, or of a batch of runs, with what was done on them."""
+
+    def body(command: Command) -> int:
+        from ..review.cases import find_cases, left_of, states
+
+        monitor = command.monitor()
+        cases = find_cases(source, monitor)
+        kept = [None] * len(cases) if reviews is None else states(cases, reviews, reader, monitor)
+        rows = []
+        for case, one in zip(cases, kept, strict=True):
+            image, mask = ("" if p is None else p.name for p in (case.image, case.mask))
+            rating = "" if one is None or one.rating is None else str(one.rating)
+            state, left = ("", "") if one is None else (one.state, str(left_of(one)))
+            rows.append([case.name, image, mask, state, rating, left])
+        names = ["case", "image", "mask", "state", "rating", "left"]
+        command.document.update(cases=[dict(zip(names, row, strict=True)) for row in rows], warnings=monitor.warnings)
+        command.table(names, rows, right=(4, 5))
+        command.say(f"{len(cases)} cases, {sum(c.mask is None for c in cases)} without a mask")
+        return 0
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def summary(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where reviews are kept.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.csv", help="Also as a table.")] = None,
+    peer: Annotated[
+        Path | None, typer.Option("--segmentation-review", metavar="FILE.csv", help="Also in that extension's form.")
+    ] = None,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """One row a case of all reviews below FOLDER: state, rating, decisions, time."""
+
+    def body(command: Command) -> int:
+        from ..review import cohort
+        from ..review.cases import reviews_in
+
+        monitor = command.monitor()
+        kept = reviews_in(folder, monitor=monitor)
+        if not kept:
+            raise InputError(f"{folder.name} holds no review (review.json).")
+        table = cohort.cohort_table(kept)
+        if output is not None:
+            cohort.write_cohort(output, kept)
+        if peer is not None:
+            cohort.write_segmentation_review(peer, kept)
+        command.document.update(cases=rows_of(table), warnings=monitor.warnings)
+        shown = ("case", "reader", "state", "rating", "findings", "left", "seconds")
+        columns = [table.column(name) for name in shown]
+        cells = zip(*columns, strict=True)
+        rows = [["" if v is None else f"{v:.0f}" if isinstance(v, float) else str(v) for v in row] for row in cells]
+        command.table(list(shown), rows, right=(3, 4, 5, 6))
+        done = sum(one.state == "done" for one in kept)
+        command.say(f"{len(kept)} cases, {done} done")
         return 0
 
     execute(body, as_json=as_json, debug=debug)

@@ -1,0 +1,1 @@
+"""One page a case: key images, findings, the reader's decisions, where it all comes from."""
