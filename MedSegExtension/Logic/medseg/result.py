@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -35,6 +36,20 @@ class Layer:
 
     labels: npt.NDArray[Any]
     classes: tuple[SegmentClass, ...]
+
+
+def classes_of(layers: Iterable[Layer]) -> tuple[SegmentClass, ...]:
+    """The classes of all ``layers``, in their order."""
+    return tuple(c for layer in layers for c in layer.classes)
+
+
+def mask_of(layers: Iterable[Layer], name: str) -> npt.NDArray[np.bool_]:
+    """Boolean mask (K, J, I) of the class called ``name``; `KeyError` where there is none."""
+    for layer in layers:
+        for c in layer.classes:
+            if c.name == name:
+                return np.asarray(layer.labels == c.value)
+    raise KeyError(name)
 
 
 @dataclass(frozen=True)
@@ -143,12 +158,8 @@ class Result:
     @property
     def classes(self) -> tuple[SegmentClass, ...]:
         """The classes of all layers, in the model's order."""
-        return tuple(c for layer in self.layers for c in layer.classes)
+        return classes_of(self.layers)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Boolean mask (K, J, I) of the class called ``name``; `KeyError` where there is none."""
-        for layer in self.layers:
-            for c in layer.classes:
-                if c.name == name:
-                    return np.asarray(layer.labels == c.value)
-        raise KeyError(name)
+        return mask_of(self.layers, name)

@@ -18,7 +18,7 @@ from ..errors import InputError, damage_is
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..monitor import Monitor
-from ..result import Layer, SegmentClass
+from ..result import Layer, SegmentClass, classes_of, mask_of
 from .label_names import LabelName, find_table, palette_color, read_table
 
 #: More values than any parcellation has: the file is an image, not a mask.
@@ -43,15 +43,11 @@ class Segmentation:
     @property
     def classes(self) -> tuple[SegmentClass, ...]:
         """The classes of all layers."""
-        return tuple(c for layer in self.layers for c in layer.classes)
+        return classes_of(self.layers)
 
     def mask(self, name: str) -> npt.NDArray[np.bool_]:
         """Boolean mask (K, J, I) of the class called ``name``; `KeyError` where there is none."""
-        for layer in self.layers:
-            for c in layer.classes:
-                if c.name == name:
-                    return np.asarray(layer.labels == c.value)
-        raise KeyError(name)
+        return mask_of(self.layers, name)
 
     def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
         """All masks by the name of their class."""
