@@ -6,6 +6,7 @@ back.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from medseg.geometry.grid import Grid
 from medseg.io import Segmentation, read_segmentation
 from medseg.monitor import Monitor
 from medseg.result import Layer, SegmentClass
-from medseg.review import case_file
 from medseg.review.case_file import (
     CaseReview,
     give_decisions,
@@ -61,7 +61,7 @@ def test_decisions_are_found_again_after_reopening(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_or_is_cut_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_case(tmp_path, CaseReview("c", rating=3))
-    monkeypatch.setattr(case_file.os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(OutputError, match="disk full"):
         write_case(tmp_path, CaseReview("c", rating=5))
     monkeypatch.undo()

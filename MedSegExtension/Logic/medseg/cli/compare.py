@@ -275,17 +275,9 @@ def _check_free(output: Path, names: tuple[str, ...], force: bool) -> None:
 
 
 def _write_tables(output: Path, tables: dict[str, Table]) -> list[Path]:
-    written = []
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        for name, table in tables.items():
-            path, new = output / f"{name}.csv", output / f".{name}.csv.new"
-            new.write_text(table.to_csv(), encoding="utf-8", newline="")
-            new.replace(path)
-            written.append(path)
-    except OSError as error:
-        raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
-    return written
+    from ..output.files import save_text
+
+    return [save_text(output / f"{name}.csv", table.to_csv()) for name, table in tables.items()]
 
 
 def _number(value: Any) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import InputError, OutputError
-from ..result import Column, Table, text_of_csv
+from ..errors import InputError
+from ..result import Column, Table
 from .console import Command, rows_of
 from .execute import execute
 
@@ -59,10 +58,9 @@ def findings(
         rows = tuple((f.id, f.name, f.voxels, f.volume_ml, *f.centre, *f.extent) for f in listed)
         table = Table("findings", columns, rows)
         if output is not None:
-            try:
-                output.write_text(table.to_csv(), encoding="utf-8", newline="")
-            except OSError as error:
-                raise OutputError(f"{output} cannot be written: {error.strerror or error}.") from error
+            from ..output.files import save_text
+
+            save_text(output, table.to_csv())
         command.document.update(findings=rows_of(table), warnings=monitor.warnings)
         command.table(
             ["finding", "class", "voxels", "ml", "R A S mm", "extent mm"],
@@ -181,13 +179,12 @@ def agreement(
 
 def _ratings(path: Path) -> dict[str, int | None]:
     """Case -> rating of a table with a header; the form of SegmentationReview's CSV is one such."""
-    try:
-        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise InputError(f"{path.name} cannot be read as a table ({type(error).__name__}).") from error
-    names = {(n or "").strip().lower(): n for n in (rows[0] if rows else {})}
-    case = next((names[n] for n in _CASE if n in names), None)
-    rating = next((names[n] for n in _RATING if n in names), None)
+    from ..review.cases import read_rows
+
+    rows = read_rows(path)
+    names = list(rows[0]) if rows else []
+    case = next((n for n in _CASE if n in names), None)
+    rating = next((n for n in _RATING if n in names), None)
     if case is None or rating is None:
         raise InputError(
             f"{path.name} needs the columns Filename (or case) and Rating; it has {', '.join(names) or 'none'}."
@@ -196,7 +193,7 @@ def _ratings(path: Path) -> dict[str, int | None]:
     for row in rows:
         text = (row.get(rating) or "").strip()
         try:
-            found[text_of_csv(row.get(case) or "")] = int(float(text)) if text else None
+            found[row.get(case) or ""] = int(float(text)) if text else None
         except ValueError:
             raise InputError(f"{path.name}: the rating {text[:40]!r} is no number from 1 to 5.") from None
     return found

@@ -9,7 +9,7 @@ size (Kerby, 2014). scipy does both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,9 +201,8 @@ def evaluate(
     tolerance_mm: float = 1.0,
     matching: Matching | None = None,
     monitor: Monitor | None = None,
-    each: Callable[[CasePair], None] | None = None,
 ) -> Evaluation:
-    """Compare all ``pairs``; a case that cannot be compared costs its row only. ``each``: called after each case."""
+    """Compare all ``pairs``; a case that cannot be compared costs its row only."""
     monitor = monitor or Monitor()
     found = Evaluation()
     for n, pair in enumerate(pairs):
@@ -225,8 +224,6 @@ def evaluate(
             found.rows += [(pair.name, one.name, one.figures.values()) for one in compared.classes]
             for sentence in own.warnings:
                 monitor.warn(f"{pair.name}: {sentence}")
-        if each is not None:
-            each(pair)
     if not found.rows:
         raise InputError("None of the cases could be compared; the sentences above say why.")
     return found

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import errno
 import gzip
+import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,16 +67,41 @@ def save_segmentation(path: str | Path, layers: Sequence[Layer], grid: Grid, mod
     path = Path(path)
     if not path.name.endswith(".seg.nrrd"):
         raise OutputError(f"{path.name}: the name of a segmentation file ends in .seg.nrrd.")
-    new = path.with_name(f".new-{secrets.token_hex(6)}.seg.nrrd")
+    with replacing(path) as new:
+        write_segmentation(new, layers, grid, model_id)
+    return path
+
+
+def save_text(path: str | Path, text: str, *, keep_as: Path | None = None) -> Path:
+    """Write ``text`` to ``path``, all or nothing, and onto the disk; what was there goes to ``keep_as`` where given.
+
+    Raises `OutputError` where it cannot be written.
+    """
+    path = Path(path)
+    with replacing(path, keep_as) as new, new.open("w", encoding="utf-8", newline="") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    return path
+
+
+@contextmanager
+def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
+    """A path beside ``path`` to write to, which takes its place when the block ends and vanishes where it fails.
+
+    Raises `OutputError` for what the operating system refuses.
+    """
+    new = path.with_name(f".new-{secrets.token_hex(6)}-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_segmentation(new, layers, grid, model_id)
+        yield new
+        if keep_as is not None and path.is_file():
+            path.replace(keep_as)
         new.replace(path)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}; is the disk full?") from error
+        raise OutputError(f"{path.name} cannot be written: {error.strerror or error}; is the disk full?") from error
     finally:
         new.unlink(missing_ok=True)
-    return path
 
 
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:

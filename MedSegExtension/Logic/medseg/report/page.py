@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import secrets
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import InputError, OutputError
+from ..errors import InputError
 from ..geometry.volume import Volume
+from ..output.files import save_text
 from ..review.case_file import RATINGS, CaseReview
 from ..review.decisions import Review
 from .pictures import key_image, window_of
@@ -90,14 +90,4 @@ def _pictures(review: Review, volume: Volume, most: int) -> list[dict[str, Any]]
 
 def write_page(path: str | Path, html: str) -> Path:
     """Write the page, all or nothing. Raises `OutputError`."""
-    path = Path(path)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(html, encoding="utf-8")
-        new.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path.name} cannot be written: {error.strerror or error}; is the disk full?") from error
-    finally:
-        new.unlink(missing_ok=True)
-    return path
+    return save_text(path, html)

@@ -7,19 +7,17 @@ holds no name of a patient: a case is called after its file.
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, OutputError, damage_is
+from ..errors import InputError, damage_is
 from ..io.segmentations import Segmentation, read_segmentation
 from ..monitor import Monitor
-from ..output.files import save_segmentation
+from ..output.files import save_segmentation, save_text
 from .decisions import STATES, Decision, Review
 
 VERSION = 1
@@ -155,23 +153,7 @@ def write_case(folder: str | Path, kept: CaseReview) -> Path:
     path = Path(folder) / FILE
     kept.changed = _now()
     text = json.dumps({"medseg_review": VERSION, **asdict(kept)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    new = path.with_name(f".{FILE}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.is_file():
-            path.replace(path.with_suffix(".json.bak"))
-        new.replace(path)
-    except OSError as error:
-        raise OutputError(
-            f"The review of {kept.case} cannot be saved: {error.strerror or error}; is the disk full?"
-        ) from error
-    finally:
-        new.unlink(missing_ok=True)
-    return path
+    return save_text(path, text, keep_as=path.with_suffix(".json.bak"))
 
 
 def save_version(folder: str | Path, kept: CaseReview, segmentation: Segmentation, comment: str = "") -> Version:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import secrets
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ..errors import InputError, OutputError
+from ..errors import InputError
+from ..output.files import save_text
 from ..result import Cell, Column, Table, csv_text
 from .case_file import RATINGS, CaseReview
 from .cases import left_of, read_rows
@@ -44,7 +43,7 @@ def cohort_table(reviews: Iterable[CaseReview]) -> Table:
 
 def write_cohort(path: str | Path, reviews: Iterable[CaseReview]) -> Path:
     """Write ``cohort.csv``, all or nothing. Raises `OutputError`."""
-    return _write(Path(path), cohort_table(reviews).to_csv())
+    return save_text(Path(path), cohort_table(reviews).to_csv())
 
 
 def write_segmentation_review(path: str | Path, reviews: Sequence[CaseReview]) -> Path:
@@ -56,7 +55,7 @@ def write_segmentation_review(path: str | Path, reviews: Sequence[CaseReview]) -
         changed = "edited" if one.versions else "original"
         row = (one.image or one.case, "" if one.rating is None else one.rating, one.comment, one.mask, changed)
         writer.writerow([csv_text(cell) if isinstance(cell, str) else cell for cell in row])
-    return _write(Path(path), out.getvalue())
+    return save_text(Path(path), out.getvalue())
 
 
 def read_segmentation_review(path: str | Path) -> list[CaseReview]:
@@ -82,19 +81,3 @@ def read_segmentation_review(path: str | Path) -> list[CaseReview]:
         state = "to do" if rating is None else "done"
         found.append(CaseReview(name, name, mask, state=state, rating=rating, comment=row.get("comments") or ""))
     return found
-
-
-def _write(path: Path, text: str) -> Path:
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with new.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path.name} cannot be written: {error.strerror or error}; is the disk full?") from error
-    finally:
-        new.unlink(missing_ok=True)
-    return path

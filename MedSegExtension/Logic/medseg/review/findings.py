@@ -13,7 +13,6 @@ from scipy import ndimage
 from ..geometry.components import Box, structure
 from ..geometry.grid import Grid
 from ..io.segmentations import Segmentation
-from ..result import Table
 
 Labels = npt.NDArray[Any]
 
@@ -24,7 +23,7 @@ class Finding:
 
     ``box``: half-open voxel ranges (k, j, i). ``centre``: RAS mm of its voxel that is nearest to its centre of mass, so
     that a view that goes there shows it. ``extent``: mm along i, j, k. ``probability``: the greatest inside, None
-    where probabilities were not kept. ``region``: where it lies, "" where nothing says so.
+    where probabilities were not kept.
     """
 
     id: int
@@ -37,23 +36,12 @@ class Finding:
     centre: tuple[float, float, float]
     extent: tuple[float, float, float]
     probability: float | None = None
-    region: str = ""
 
     @property
     def slices(self) -> Box:
         """`box` as slices of an array (K, J, I)."""
         k, j, i = (slice(low, high) for low, high in self.box)
         return (k, j, i)
-
-
-@dataclass(frozen=True)
-class SliceFinding:
-    """A slice whose score of the class ``name`` is at least the threshold. ``number``: from 1."""
-
-    id: int
-    name: str
-    number: int
-    score: float
 
 
 def reviewed_classes(segmentation: Segmentation) -> list[tuple[int, int, str]]:
@@ -127,21 +115,9 @@ def measure(
     return found
 
 
-def slice_findings(table: Table, names: Iterable[str], threshold: float = 0.5, first_id: int = 1) -> list[SliceFinding]:
-    """Slices of the table ``slices`` whose score of one of ``names`` is at least ``threshold``, best first."""
-    found = []
-    for name in names:
-        for n, score in enumerate(table.column(name)):
-            if isinstance(score, (int, float)) and score >= threshold:
-                found.append((float(score), name, n + 1))
-    ordered = sorted(found, key=lambda one: (-one[0], one[1], one[2]))
-    return [SliceFinding(first_id + n, name, number, score) for n, (score, name, number) in enumerate(ordered)]
-
-
 #: How a list of findings may be ordered.
 ORDERS: dict[str, Callable[[Finding], Any]] = {
     "size": lambda f: (-f.voxels, f.id),
     "probability": lambda f: (-(f.probability or 0.0), f.id),
     "position": lambda f: (-f.centre[2], f.centre[1], f.centre[0]),
-    "region": lambda f: (f.region, -f.voxels, f.id),
 }
