@@ -190,7 +190,8 @@ def test_what_is_no_mask_is_refused(tmp_path: Path, array: np.ndarray, told: str
 def test_a_folder_of_a_run_or_with_one_file_is_its_segmentation(tmp_path: Path) -> None:
     save_segmentation(tmp_path / "case" / "segmentation.seg.nrrd", [Layer(labels(GRID), ())], GRID)
     (tmp_path / "case" / "result.json").write_text("{}")
-    assert len(read_segmentation(tmp_path / "case").classes) == 3
+    read = read_segmentation(tmp_path / "case")
+    assert len(read.classes) == 3 and read.name == "case", "all runs have files of one name"
     (tmp_path / "two").mkdir()
     for name in "ab":
         label_map(tmp_path / "two" / f"{name}.nrrd", labels(GRID))

@@ -7,7 +7,7 @@ table of names, DICOM Segmentation objects, and the folder of a run. Needs neith
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def read_segmentation(
     ``names``: a table of label names for a plain label map (see `medseg.io.label_names`); None takes one that lies
     beside the file, which is told. Raises `InputError`, whose sentence names the file.
     """
-    path = Path(path)
+    path = given = Path(path)
     if path.is_dir():
         path = _in_folder(path)
     try:
@@ -70,6 +70,8 @@ def read_segmentation(
             segmentation = _read(path, None if names is None else Path(names), monitor)
     except MemoryError as error:
         raise InputError(f"{path.name} does not fit into the memory of this machine.") from error
+    if given != path:  # all runs have files of one name; their folders tell them apart
+        segmentation = replace(segmentation, name=given.name)
     for sentence in segmentation.warnings if monitor is not None else ():
         monitor.warn(sentence)  # type: ignore[union-attr]
     return segmentation
