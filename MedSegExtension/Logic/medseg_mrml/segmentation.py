@@ -25,6 +25,7 @@ from .snapshot import BINARY, Snapshot, remove_segment, representation_names, re
 
 MODEL_TAG = "MedSeg.Model"
 CLASS_TAG = "MedSeg.Class"
+LESION_TAG = "MedSeg.Lesion"
 _SURFACE = "Closed surface"
 
 Warn = Callable[[str], None]
@@ -92,7 +93,7 @@ def _new_node(result: Result, scene: Any, reference_node: Any, base: str, model_
     node.UnRegister(None)
     node.SetName(unique_name(scene, base))
     segmentation = node.GetSegmentation()
-    added = [i for layer in result.layers for i in _add_layer(segmentation, layer, result, model_id)]
+    added = [i for layer in result.layers for i in add_layer(segmentation, layer, result.grid, model_id)]
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
     scene.AddNode(node)
     node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
@@ -117,7 +118,7 @@ def _add_to(node: Any, result: Result, reference_node: Any, model_id: str, tell:
                 "own segments are unchanged, but saving it resamples all segments to one geometry. A new segmentation "
                 "avoids that."
             )
-        return [i for layer in result.layers for i in _add_layer(segmentation, layer, result, model_id)]
+        return [i for layer in result.layers for i in add_layer(segmentation, layer, result.grid, model_id)]
     finally:
         node.EndModify(modified)
 
@@ -173,7 +174,7 @@ def segment_id(model_id: str, value: int) -> str:
 def _unfit(node: Any, reference: Any, model_id: str) -> str:
     """Why the segments of ``reference`` cannot join the other segments of ``node``, or ""."""
     segmentation = node.GetSegmentation()
-    others = [s for s in _segments(segmentation) if _tag(s, MODEL_TAG) != model_id or not model_id]
+    others = [s for s in _segments(segmentation) if tag_of(s, MODEL_TAG) != model_id or not model_id]
     if not others:
         return ""
     if segmentation.GetSourceRepresentationName() != BINARY:
@@ -188,7 +189,7 @@ def _remove_previous(segmentation: Any, model_id: str) -> None:
     if not model_id:
         return
     ids = list(segmentation.GetSegmentIDs())
-    old = [i for i in ids if _tag(segmentation.GetSegment(i), MODEL_TAG) == model_id]
+    old = [i for i in ids if tag_of(segmentation.GetSegment(i), MODEL_TAG) == model_id]
     gone: dict[Any, set[int]] = {}
     for identifier in old:
         segment = segmentation.GetSegment(identifier)
@@ -214,10 +215,11 @@ def _without(image: Any, values: set[int]) -> Any:
     return copy
 
 
-def _add_layer(segmentation: Any, layer: Layer, result: Result, model_id: str) -> list[str]:
+def add_layer(segmentation: Any, layer: Layer, grid: Grid, model_id: str) -> list[str]:
+    """Add the classes of ``layer``, on ``grid``, as segments of one shared labelmap; their identifiers."""
     if not layer.classes:
         return []
-    image = oriented_image(_labels(layer), result.grid)
+    image = oriented_image(_labels(layer), grid)
     added = []
     for item in layer.classes:
         segment = slicer.vtkSegment()
@@ -230,6 +232,8 @@ def _add_layer(segmentation: Any, layer: Layer, result: Result, model_id: str) -
             segment.SetTerminology(item.terminology)
         segment.SetTag(MODEL_TAG, model_id)
         segment.SetTag(CLASS_TAG, item.name)
+        if item.lesion:
+            segment.SetTag(LESION_TAG, "1")
         segment.AddRepresentation(BINARY, image)
         identifier = segmentation.GenerateUniqueSegmentID(segment_id(model_id, item.value))
         if not segmentation.AddSegment(segment, identifier):
@@ -259,7 +263,8 @@ def _segments(segmentation: Any) -> list[Any]:
     return [segmentation.GetSegment(i) for i in segmentation.GetSegmentIDs()]
 
 
-def _tag(segment: Any, name: str) -> str:
+def tag_of(segment: Any, name: str) -> str:
+    """A tag of a segment, "" where it has none."""
     value = vtk.reference("")
     return str(value) if segment.GetTag(name, value) else ""
 

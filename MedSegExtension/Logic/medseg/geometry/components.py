@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,19 @@ def bounding_box(mask: Mask) -> Box | None:
             return None
         box.append(slice(int(hit[0]), int(hit[-1]) + 1))
     return (box[0], box[1], box[2])
+
+
+def difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Box | None:
+    """The box of the voxels in which two arrays (K, J, I) differ, None where they do not.
+
+    Slice by slice: a drawing touches a few, and the equal ones need no third array of the volume's size.
+    """
+    at = [k for k in range(one.shape[0]) if not np.array_equal(one[k], other[k])]
+    if not at:
+        return None
+    box = bounding_box(one[at[0] : at[-1] + 1] != other[at[0] : at[-1] + 1])
+    assert box is not None
+    return (slice(at[0], at[-1] + 1), box[1], box[2])
 
 
 def shifted(box: Box, by: Box) -> Box:

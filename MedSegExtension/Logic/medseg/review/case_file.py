@@ -7,12 +7,13 @@ holds no name of a patient: a case is called after its file.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ..errors import InputError, damage_is
 from ..io.segmentations import Segmentation, read_segmentation
@@ -79,26 +80,39 @@ def take_decisions(kept: CaseReview, review: Review) -> None:
     ]  # fmt: skip
 
 
-def give_decisions(kept: CaseReview, review: Review) -> list[str]:
+class Steps(Protocol):
+    """What decides: a `Review`, or its `journal.Journal`."""
+
+    def decide(self, id: int, state: Any) -> None: ...
+
+    def relabel(self, id: int, name: str) -> None: ...
+
+
+def give_decisions(kept: CaseReview, review: Review, steps: Steps | None = None) -> list[str]:
     """Decide in ``review``, made of the same mask, as ``kept`` says; sentences of what was not found again.
 
-    A finding is the same where its number is and it lies at the same place (within a voxel's diagonal).
+    A finding is the same where its number is and it lies at the same place (within a voxel's diagonal); one that the
+    reader drew, where one lies at its place. ``steps``: what the decisions go through, ``review`` itself where None.
     """
     near = sum(s * s for s in review.grid.spacing) ** 0.5
+    through: Steps = steps or review
     lost = 0
     for one in kept.findings:
-        finding = review.findings.get(int(one["id"]))
         state = one.get("state", "")
         if not state and not one.get("name"):
             continue
         place = [float(v) for v in one["centre"]]
-        if finding is None or sum((a - b) ** 2 for a, b in zip(finding.centre, place, strict=True)) ** 0.5 > near:
-            lost += 1
+        listed = [review.findings.get(int(one["id"]))]
+        if one.get("added"):
+            listed += [f for f in review.findings.values() if review.decision(f.id).added]
+        finding = next((f for f in listed if f is not None and math.dist(f.centre, place) <= near), None)
+        if finding is None:
+            lost += not one.get("added")
             continue
         if one.get("name"):
-            review.relabel(finding.id, str(one["name"]))
+            through.relabel(finding.id, str(one["name"]))
         if state in STATES:
-            review.decide(finding.id, state)
+            through.decide(finding.id, state)
     return [f"{lost} decisions belong to findings that this mask does not have; they were left out."] if lost else []
 
 

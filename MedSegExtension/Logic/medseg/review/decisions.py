@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ..errors import InputError
-from ..geometry.components import Box, bounding_box, joined, structure
+from ..geometry.components import Box, bounding_box, difference, joined, structure
 from ..io.segmentations import Segmentation
 from ..result import Layer
 from .findings import ORDERS, Finding, components_of, measure, reviewed_classes
@@ -48,7 +48,7 @@ class Change:
 
 
 @dataclass(eq=False)
-class _Step:
+class Step:
     """What undoing needs: decisions and findings before and after, and the voxels of a box before and after."""
 
     before: dict[int, tuple[Finding | None, Decision | None]]
@@ -81,8 +81,10 @@ class Review:
         self._connectivity = connectivity
         self._classes = reviewed_classes(segmentation)
         self._numbers: list[npt.NDArray[np.int32]] = []
-        self._undo: list[_Step] = []
-        self._redo: list[_Step] = []
+        self._undo: list[Step] = []
+        self._redo: list[Step] = []
+        #: (layer, box) of the voxels that the last step, undo or redo changed, None where it changed none.
+        self.touched: tuple[int, Box] | None = None
         for n, labels in enumerate(self.labels):
             numbers, value_of = components_of(labels, self._values(n), connectivity)
             base = self._next
@@ -110,6 +112,19 @@ class Review:
             and f.volume_ml >= least_ml
         ]
         return sorted(chosen, key=ORDERS[order])
+
+    def mask(self, id: int) -> npt.NDArray[np.bool_]:
+        """The voxels of a finding within its box (`Finding.slices`); a rejected one has those that it had."""
+        finding = self._known(id)
+        return np.asarray(self._numbers[finding.layer][finding.slices] == id)
+
+    def at(self, layer: int, index: tuple[int, int, int]) -> int:
+        """The id of the finding at a voxel (k, j, i), 0 where there is none."""
+        return int(self._numbers[layer][index])
+
+    def classes_beside(self, id: int) -> list[str]:
+        """Names that `relabel` takes for a finding, in the order of the labels."""
+        return [c.name for c in self.model.layers[self._known(id).layer].classes]
 
     def class_of(self, id: int) -> str:
         """The class of a finding, as the reader has it."""
@@ -165,7 +180,7 @@ class Review:
         new = old.copy()
         value = self._value(finding.layer, decision.name) if decision.name else finding.value
         new[inside] = 0 if decision.state == "rejected" else value
-        step = _Step({finding.id: (finding, before)}, {finding.id: (finding, decision)}, finding.layer, box, (old, new))
+        step = Step({finding.id: (finding, before)}, {finding.id: (finding, decision)}, finding.layer, box, (old, new))
         self._do(step)
 
     # -- corrections of voxels ------------------------------------------------------------------------------------
@@ -180,21 +195,34 @@ class Review:
         current = self.labels[layer]
         if labels.shape != current.shape:
             raise InputError(f"The drawing of shape {labels.shape} does not fit the volume's {current.shape}.")
-        differs = labels != current
-        box = bounding_box(differs)
-        if box is None:
+        box = difference(labels, current)
+        return [] if box is None else self.edited_in(layer, box, labels[box])
+
+    def edited_in(self, layer: int, box: Box, drawn: Labels) -> list[int]:
+        """As `edited`, where only the voxels of ``box`` were drawn: ``drawn`` has its shape. The time does not depend
+        on the size of the volume.
+        """
+        current = self.labels[layer]
+        if drawn.shape != current[box].shape:
+            raise InputError(f"The drawing of shape {drawn.shape} does not fit its box.")
+        if np.array_equal(drawn, current[box]):
             return []
         touched = self._touched(layer, box)
+        whole: Box | None = box
         for id in touched:
-            box = joined(box, self.findings[id].slices)
-        assert box is not None
+            whole = joined(whole, self.findings[id].slices)
+        assert whole is not None
+        k, j, i = (slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole, strict=True))
+        box = whole
         old_labels, old_numbers = current[box].copy(), self._numbers[layer][box].copy()
-        new_labels = np.ascontiguousarray(labels[box]).astype(current.dtype)
+        new_labels = old_labels.copy()
+        new_labels[k, j, i] = drawn
         ours = np.isin(old_numbers, list(touched)) if touched else np.zeros(old_labels.shape, bool)
         # What the reader rejected before and did not draw again stays a finding, so that it can be taken back.
+        differs = new_labels != old_labels
         kept = {id for id in touched if self.decision(id).state == "rejected"}
         asleep = np.isin(old_numbers, list(kept)) & (new_labels == 0) if kept else np.zeros(ours.shape, bool)
-        fresh = np.where((ours & ~asleep) | differs[box], new_labels, 0)
+        fresh = np.where((ours & ~asleep) | differs, new_labels, 0)
         components, value_of = components_of(fresh, self._values(layer), self._connectivity)
         wanted, decisions = self._inherited(components, value_of, old_numbers, layer, touched - kept)
         ids = np.zeros(len(value_of) + 1, old_numbers.dtype)
@@ -209,7 +237,7 @@ class Review:
         for finding in self._measured(components, wanted, offset):
             after[finding.id] = (finding, decisions[finding.id])
             before.setdefault(finding.id, (None, None))
-        self._do(_Step(before, after, layer, box, (old_labels, new_labels), (old_numbers, numbers)))
+        self._do(Step(before, after, layer, box, (old_labels, new_labels), (old_numbers, numbers)))
         return [id for id in after if before[id] == (None, None)]
 
     def _touched(self, layer: int, box: Box) -> set[int]:
@@ -259,6 +287,11 @@ class Review:
     # -- undo -----------------------------------------------------------------------------------------------------
 
     @property
+    def steps(self) -> int:
+        """How many steps can be undone."""
+        return len(self._undo)
+
+    @property
     def can_undo(self) -> bool:
         return bool(self._undo)
 
@@ -284,12 +317,13 @@ class Review:
         self._undo.append(step)
         return True
 
-    def _do(self, step: _Step) -> None:
+    def _do(self, step: Step) -> None:
         self._apply(step, 1, step.after)
         self._undo.append(step)
         self._redo.clear()
 
-    def _apply(self, step: _Step, side: int, entries: Mapping[int, tuple[Finding | None, Decision | None]]) -> None:
+    def _apply(self, step: Step, side: int, entries: Mapping[int, tuple[Finding | None, Decision | None]]) -> None:
+        self.touched = None if step.box is None else (step.layer, step.box)
         if step.box is not None and step.labels is not None:
             self.labels[step.layer][step.box] = step.labels[side]
         if step.box is not None and step.numbers is not None:

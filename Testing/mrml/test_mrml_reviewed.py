@@ -1,0 +1,159 @@
+"""The mask under review in the scene: without it a reader loses drawn voxels, names or the place in the patient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from medseg.geometry.grid import Grid
+from medseg.geometry.volume import Volume
+from medseg.result import Layer, SegmentClass
+
+slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install 'medseg[slicer]')")
+
+from medseg_mrml import node_from_volume  # noqa: E402
+from medseg_mrml.arrays import array_of, oriented_image  # noqa: E402
+from medseg_mrml.looking import Curtain, Faded, Spotlight, look_at  # noqa: E402
+from medseg_mrml.reviewed import ReviewedNode, masks_of  # noqa: E402
+from medseg_mrml.snapshot import BINARY  # noqa: E402
+from support.geometry import grids  # noqa: E402
+
+CODE = "Segmentation category and type - DICOM master list~SCT^85756007^Tissue~SCT^49755003^Lesion"
+CLASSES = (
+    SegmentClass(1, "normal", (0.0, 0.5, 1.0), CODE.replace("Lesion", "Mass"), True),
+    SegmentClass(4, "abnormal", (1.0, 0.0, 0.0), CODE, True),
+)
+GRID = Grid((14, 12, 9), (1.0, 1.5, 3.0), (-10.0, 4.0, 7.0), np.eye(3))
+
+
+def spots(grid: Grid, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(grid.shape) < 0.2, rng.choice([1, 4], grid.shape), 0).astype(np.uint8)
+
+
+def image(scene: Any, grid: Grid = GRID) -> Any:
+    return node_from_volume(Volume(np.zeros(grid.shape, np.int16), grid, "MR", "flair"), scene)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(grid=grids(max_size=9), seed=st.integers(0, 99))
+def test_the_node_shows_and_gives_back_the_same_voxels_names_and_codes(scene: Any, grid: Grid, seed: int) -> None:
+    """A peer turns the names into Segment_1, Segment_2; here they survive, in any orientation."""
+    labels, reference = spots(grid, seed), image(scene, grid)
+    shown = ReviewedNode([Layer(labels, CLASSES)], scene, reference, "reviewed", "wmh")
+    found = masks_of(shown.node, reference)
+    assert found.warnings == () and found.model_id == "wmh"
+    assert (found.layers[0].labels == labels).all() and found.layers[0].classes == CLASSES
+    assert (shown.drawn(0, labels) == labels).all()
+    labels[...] = 0
+    assert shown.drawn(0, labels).any(), "the node's voxels are its own"
+    scene.Clear(0)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 999))
+def test_a_box_that_was_decided_on_is_shown_wherever_the_editor_put_the_voxels(scene: Any, seed: int) -> None:
+    """Slicer's editor cuts labelmaps to what was drawn and gives segments labelmaps of their own."""
+    rng = np.random.default_rng(seed)
+    labels, reference = spots(GRID, seed), image(scene)
+    shown = ReviewedNode([Layer(labels, CLASSES)], scene, reference, "reviewed")
+    segmentation = shown.node.GetSegmentation()
+    if seed % 3:
+        second = segmentation.GetSegment(shown.segment_of(0, 4))
+        mask = labels == 4
+        low = [int(a.min()) for a in np.nonzero(mask)] if mask.any() else [0, 0, 0]
+        cut = np.ascontiguousarray(mask[low[0] :, low[1] :, low[2] :]).astype(np.uint8)
+        at = tuple(float(v) for v in GRID.to_physical(low[::-1]))
+        second.AddRepresentation(BINARY, oriented_image(cut, Grid(cut.shape[::-1], GRID.spacing, at, GRID.direction)))
+        second.SetLabelValue(1)
+        array_of(segmentation.GetSegment(shown.segment_of(0, 1)).GetRepresentation(BINARY))[mask] = 0
+    assert (shown.drawn(0, labels) == labels).all()
+    start = [int(rng.integers(0, n)) for n in GRID.shape]
+    box = tuple(slice(s, int(rng.integers(s + 1, n + 1))) for s, n in zip(start, GRID.shape, strict=True))
+    labels[box] = rng.choice([0, 1, 4], labels[box].shape)
+    shown.show(0, box, labels[box])
+    assert (shown.drawn(0, labels) == labels).all()
+    found = masks_of(shown.node, reference)
+    for c in CLASSES:
+        (mask,) = [layer.labels == n.value for layer in found.layers for n in layer.classes if n.name == c.name]
+        assert (mask == (labels == c.value)).all(), c.name
+    scene.Clear(0)
+
+
+def test_a_mask_of_another_geometry_is_brought_onto_the_image_and_told(scene: Any) -> None:
+    """Labels drawn on a resampled copy: the lesion must lie where it lay in the patient."""
+    fine = Grid((28, 24, 18), (0.5, 0.75, 1.5), GRID.to_physical([-0.25, -0.25, -0.25]), np.eye(3))
+    labels = np.zeros(fine.shape, np.uint8)
+    labels[8:12, 6:14, 10:18] = 1
+    node = ReviewedNode([Layer(labels, CLASSES[:1])], scene, image(scene, fine), "fine").node
+    found = masks_of(node, image(scene))
+    assert "another geometry" in found.warnings[0] and "normal" in found.warnings[0]
+    expected = np.zeros(GRID.shape, bool)
+    expected[4:6, 3:7, 5:9] = True
+    assert np.logical_xor(found.layers[0].labels == 1, expected).sum() <= 0.35 * expected.sum()
+
+
+def test_overlapping_segments_are_layers_and_strangers_are_named(scene: Any) -> None:
+    reference = image(scene)
+    one, two = spots(GRID, 1), spots(GRID, 2)
+    other = (SegmentClass(1, "edema", (0.0, 1.0, 0.0)),)
+    shown = ReviewedNode([Layer(one, CLASSES), Layer((two == 1).astype(np.uint8), other)], scene, reference, "r")
+    found = masks_of(shown.node, reference)
+    assert [[c.name for c in layer.classes] for layer in found.layers] == [["normal", "abnormal"], ["edema"]]
+    assert (found.layers[1].labels == (two == 1)).all()
+    assert shown.strangers() == []
+    shown.node.GetSegmentation().AddEmptySegment("mine", "mine")
+    assert shown.strangers() == ["mine"]
+
+
+def test_views_go_to_a_finding_with_its_surroundings(scene: Any) -> None:
+    """Zoomed so far that a lesion fills the view, nobody can say where it is."""
+    big = Grid((200, 200, 100), (1.0, 1.0, 1.5), (-100.0, -100.0, -75.0), np.eye(3))
+    reference = image(scene, big)
+    view = scene.AddNewNodeByClass("vtkMRMLSliceNode")
+    view.SetDimensions(400, 300, 1)
+    camera = scene.AddNewNodeByClass("vtkMRMLCameraNode")
+    look_at(scene, reference, (12.0, -7.0, 21.0), (20.0, 4.0, 3.0))
+    assert view.GetFieldOfView()[:2] == pytest.approx((400 / 300 * 100, 100))
+    matrix = view.GetSliceToRAS()
+    assert [matrix.GetElement(n, 3) for n in range(3)] == pytest.approx([12, -7, 21])
+    assert camera.GetFocalPoint() == pytest.approx((12, -7, 21))
+    look_at(scene, reference, (0.0, 0.0, 0.0), (900.0, 1.0, 1.0))
+    assert view.GetFieldOfView()[1] == pytest.approx(200), "never farther out than the volume"
+
+
+def test_the_outline_lies_on_its_finding_and_is_never_saved(scene: Any) -> None:
+    reference, light = image(scene), Spotlight(scene)
+    mask = np.ones((2, 3, 4), bool)
+    light.show(reference, GRID, (slice(3, 5), slice(2, 5), slice(6, 10)), mask)
+    node = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
+    array = masks_of(node, reference).layers[0].labels
+    expected = np.zeros(GRID.shape, bool)
+    expected[3:5, 2:5, 6:10] = True
+    assert ((array > 0) == expected).all()
+    assert node.GetHideFromEditors() and not node.GetSaveWithScene()
+    light.remove()
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+
+
+def test_what_was_faded_or_hidden_comes_back_as_it_was(scene: Any) -> None:
+    reference = image(scene)
+    shown = ReviewedNode([Layer(spots(GRID), CLASSES)], scene, reference, "r")
+    hidden = ReviewedNode([Layer(spots(GRID), CLASSES)], scene, reference, "other")
+    display = shown.node.GetDisplayNode()
+    display.SetOpacity2DFill(0.7)
+    hidden.node.GetDisplayNode().SetVisibility(False)
+    faded, curtain = Faded(), Curtain(scene)
+    faded.fade(shown.node)
+    faded.fade(shown.node)
+    assert display.GetOpacity2DFill() < 0.3
+    faded.undo(scene)
+    assert display.GetOpacity2DFill() == pytest.approx(0.7)
+    curtain.close()
+    assert not display.GetVisibility()
+    curtain.open()
+    assert display.GetVisibility() and not hidden.node.GetDisplayNode().GetVisibility()
