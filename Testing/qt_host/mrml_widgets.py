@@ -40,6 +40,11 @@ def _flag(name: str, default: bool) -> Any:
     return Property(bool, read, write)
 
 
+def _kept(name: str) -> Any:
+    """A switch that is only remembered."""
+    return Property(bool, lambda self: self._kept.get(name, True), lambda self, value: self._kept.update({name: value}))
+
+
 class qMRMLNodeComboBox(QtWidgets.QWidget, Observing):
     """A combo box of the scene's nodes of some classes.
 
@@ -275,6 +280,67 @@ class qMRMLSegmentationShow3DButton(QtWidgets.QPushButton):
             self._node.RemoveClosedSurfaceRepresentation()
 
 
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """Keeps what it is given; it draws nothing, so tests write into the segment's voxels as the editor would."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._kept: dict[str, Any] = {}
+        self.setMinimumSize(200, 150)
+
+    unorderedEffectsVisible = _kept("unorderedEffectsVisible")
+    segmentationNodeSelectorVisible = _kept("segmentationNodeSelectorVisible")
+    sourceVolumeNodeSelectorVisible = _kept("sourceVolumeNodeSelectorVisible")
+    switchToSegmentationsButtonVisible = _kept("switchToSegmentationsButtonVisible")
+    addRemoveSegmentButtonsVisible = _kept("addRemoveSegmentButtonsVisible")
+    maskingSectionVisible = _kept("maskingSectionVisible")
+    show3DButtonVisible = _kept("show3DButtonVisible")
+    undoEnabled = _kept("undoEnabled")
+
+    def setEffectNameOrder(self, names: list[str]) -> None:
+        self._kept["effects"] = list(names)
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        self._kept["parameters"] = node
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self._kept.get("parameters")
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._kept["segmentation"] = node
+
+    def segmentationNode(self) -> Any:
+        return self._kept.get("segmentation")
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        self._kept["volume"] = node
+
+    def sourceVolumeNode(self) -> Any:
+        return self._kept.get("volume")
+
+    def setCurrentSegmentID(self, identifier: str) -> None:
+        self._kept["segment"] = identifier
+
+    def currentSegmentID(self) -> str:
+        return str(self._kept.get("segment", ""))
+
+    def setActiveEffectByName(self, name: str) -> None:
+        self._kept["effect"] = name
+
+    def setActiveEffect(self, effect: Any) -> None:
+        self._kept["effect"] = effect
+
+    def activeEffect(self) -> Any:
+        return self._kept.get("effect")
+
+
 SLICER_WIDGETS = {
-    cls.__name__: cls for cls in (qMRMLWidget, qMRMLNodeComboBox, qMRMLTableView, qMRMLSegmentationShow3DButton)
+    cls.__name__: cls
+    for cls in (
+        qMRMLWidget,
+        qMRMLNodeComboBox,
+        qMRMLTableView,
+        qMRMLSegmentationShow3DButton,
+        qMRMLSegmentEditorWidget,
+    )
 }

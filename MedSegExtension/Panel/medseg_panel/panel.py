@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .collaborators import Collaborators, slicer_collaborators
+from .review.tab import ReviewTab
 from .seams import FinishedRun, Neighbours, Tab
 from .segment.tab import SegmentTab
 
 __all__ = ["OTHER_TABS", "Collaborators", "Panel", "slicer_collaborators"]
 
 # What stands beside *Segment*, in this order. Each makes its tab from what `seams.Neighbours` offers.
-OTHER_TABS: tuple[Callable[[Neighbours], Tab], ...] = ()
+OTHER_TABS: tuple[Callable[[Neighbours], Tab], ...] = (ReviewTab,)
 
 
 class Panel:

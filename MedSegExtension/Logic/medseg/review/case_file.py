@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 from ..errors import InputError, damage_is
 from ..io.segmentations import Segmentation, read_segmentation
 from ..monitor import Monitor
-from ..output.files import save_segmentation, save_text
+from ..output.files import replacing, save_segmentation, save_text
 from .decisions import STATES, Decision, Review
 
 VERSION = 1
@@ -182,7 +183,8 @@ def save_version(folder: str | Path, kept: CaseReview, segmentation: Segmentatio
     name = f"{number:04d}_{stamp}{'_' + kept.reader if kept.reader else ''}.seg.nrrd"
     version = Version(number, f"{VERSIONS}/{name}", kept.reader, time, comment)
     save_segmentation(folder / VERSIONS / name, segmentation.layers, segmentation.grid, segmentation.model_id)
-    save_segmentation(folder / MASK, segmentation.layers, segmentation.grid, segmentation.model_id)
+    with replacing(folder / MASK) as new:
+        shutil.copyfile(folder / VERSIONS / name, new)
     kept.versions.append(version)
     write_case(folder, kept)
     return version

@@ -25,7 +25,7 @@ def slice_findings(table: Table, threshold: float = 0.5) -> list[Finding]:
     `InputError` where the table has no positions or no scores.
     """
     names = [c.name for c in table.columns]
-    scores = [c.name for c in table.columns if c.type == "float" and not c.unit]
+    scores = [c.name for c in table.columns if c.type == "float" and not c.unit and c.name not in _POSITION]
     if not set(_POSITION) <= set(names) or not scores:
         raise InputError(f"The table {table.name} has no scores of slices with their positions.")
     centres = list(zip(*(table.column(name) for name in _POSITION), strict=True))

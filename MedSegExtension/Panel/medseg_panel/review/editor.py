@@ -1,0 +1,130 @@
+"""Slicer's own Segment Editor inside the tab, opened on the right segment with a brush of the right size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ctk
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+_EFFECTS = ("Paint", "Erase", "Draw", "Level tracing", "Islands", "Threshold", "Scissors", "Smoothing")
+_TAG = "MedSegReview"
+#: Millimetres: a brush smaller than this is hard to see, a larger one paints over the surroundings.
+_BRUSH = (1.5, 30.0)
+
+
+class EditorSection:
+    """``section`` is put into the tab, hidden until something is corrected. ``on_closed()``: the reader is done."""
+
+    def __init__(self, scene: Any, on_closed: Callable[[], None]) -> None:
+        self._scene, self._on_closed = scene, on_closed
+        self._editor: Any = None
+        self.section = ctk.ctkCollapsibleButton()
+        self.section.setObjectName("editorSection")
+        self.section.text = _("Correct")
+        self.section.visible = False
+        self._layout = qt.QVBoxLayout(self.section)
+        self._layout.setContentsMargins(2, 2, 2, 2)
+        row = qt.QHBoxLayout()
+        self.similar = qt.QCheckBox(_("Only similar voxels"))
+        self.similar.toolTip = _("Paint only voxels whose intensity is within the range of the finding's own.")
+        self.similar.connect("toggled(bool)", self._limit)
+        done = qt.QPushButton(_("Done"))
+        done.toolTip = _("Close the editor; what was drawn is part of the reviewed mask already.")
+        done.connect("clicked(bool)", self.close)
+        row.addWidget(self.similar, 1)
+        row.addWidget(done)
+        self._layout.addLayout(row)
+        self._range: tuple[float, float] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True while the reader corrects."""
+        return bool(self._editor is not None and self.section.isVisibleTo(self.section.parentWidget()))
+
+    def open(
+        self, volume: Any, segmentation: Any, segment: str, size: float, intensities: tuple[float, float] | None
+    ) -> None:
+        """Edit ``segment`` of the node ``segmentation`` over ``volume`` with a brush for what is ``size`` mm large.
+
+        ``intensities``: the range of the finding's voxels in ``volume``, where there is a finding.
+        """
+        if self._editor is None:
+            self._editor = self._made()
+        node = self._parameters()
+        self._editor.setMRMLSegmentEditorNode(node)
+        self._editor.setSegmentationNode(segmentation)
+        self._editor.setSourceVolumeNode(volume)
+        self._editor.setCurrentSegmentID(segment)
+        brush = min(max(size / 3, _BRUSH[0]), _BRUSH[1])
+        # Common parameters of the brushes, as Slicer's paint effect keeps them.
+        for name, value in (
+            ("BrushDiameterIsRelative", "0"),
+            ("BrushAbsoluteDiameter", f"{brush:.3g}"),
+            ("BrushSphere", "0"),
+        ):
+            node.SetAttribute(name, value)
+        node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+        self._range = intensities
+        self.similar.enabled = intensities is not None
+        self.similar.checked = False
+        if intensities is not None:
+            self.similar.text = _("Only similar voxels ({low} to {high})").format(
+                low=f"{intensities[0]:.3g}", high=f"{intensities[1]:.3g}"
+            )
+        self._limit(False)
+        self.section.visible = True
+        self.section.collapsed = False
+        self._editor.setActiveEffectByName("Paint")
+
+    def close(self) -> None:
+        """No effect is active any more, and the section folds away."""
+        if self._editor is not None:
+            self._editor.setActiveEffect(None)
+        was_open = self.section.visible
+        self.section.visible = False
+        if was_open:
+            self._on_closed()
+
+    def scene_closed(self) -> None:
+        """All nodes are gone."""
+        if self._editor is not None:
+            self._editor.setMRMLSegmentEditorNode(None)
+        self.section.visible = False
+
+    def _made(self) -> Any:
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMRMLScene(self._scene)
+        editor.setEffectNameOrder(list(_EFFECTS))
+        editor.unorderedEffectsVisible = False
+        editor.segmentationNodeSelectorVisible = False
+        editor.sourceVolumeNodeSelectorVisible = False
+        editor.switchToSegmentationsButtonVisible = False
+        editor.addRemoveSegmentButtonsVisible = False
+        editor.maskingSectionVisible = False
+        editor.show3DButtonVisible = False
+        # The tab's own undo has no limit and knows decisions too.
+        editor.undoEnabled = False
+        self._layout.addWidget(editor)
+        return editor
+
+    def _parameters(self) -> Any:
+        node = self._scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = self._scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(_TAG)
+            node.SetSaveWithScene(False)
+            node = self._scene.AddNode(node)
+        return node
+
+    def _limit(self, on: bool) -> None:
+        node = self._scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            return
+        node.SetSourceVolumeIntensityMask(bool(on and self._range is not None))
+        if self._range is not None:
+            node.SetSourceVolumeIntensityMaskRange(*self._range)

@@ -1,0 +1,352 @@
+"""One open case: its nodes, its review, and what keeps the two in step. No widgets here.
+
+Imported when the first case is opened, since it brings scipy and the readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import slicer
+from slicer.i18n import tr as _
+
+from medseg.errors import InputError
+from medseg.geometry.grid import Grid
+from medseg.io.segmentations import Segmentation
+from medseg.monitor import Monitor
+from medseg.result import Table
+from medseg.review.case_file import CaseReview, save_version, take_decisions, write_case
+from medseg.review.cases import case_folder
+from medseg.review.decisions import Review
+from medseg.review.resuming import OpenCase, open_review, take_mask
+from medseg.review.slices import SliceReview, slice_findings
+from medseg_mrml.arrays import array_of, grid_of
+from medseg_mrml.looking import Faded, Spotlight, look_at
+from medseg_mrml.reviewed import ReviewedNode, masks_of
+
+Labels = npt.NDArray[Any]
+_POSITION = ("centre_r_mm", "centre_a_mm", "centre_s_mm")
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a reader is given. ``volume``: a node; ``masks``: None for a classifier, whose ``slices`` count instead.
+
+    ``source``: the node that ``masks`` were read from, hidden meanwhile; None where they came from a file.
+    ``probabilities``: class name -> volume node. ``lesions``: a table with the regions of lesions, where there is one.
+    """
+
+    case: str
+    volume: Any
+    masks: Segmentation | None
+    folder: Path
+    source: Any = None
+    slices: Table | None = None
+    probabilities: Mapping[str, Any] | None = None
+    lesions: Table | None = None
+    reader: str = ""
+    model_id: str = ""
+    image_file: str = ""
+    mask_file: str = ""
+
+
+def work_of_nodes(
+    volume: Any,
+    source: Any,
+    root: Path,
+    reader: str = "",
+    *,
+    slices: Table | None = None,
+    lesions: Table | None = None,
+    probabilities: Mapping[str, Any] | None = None,
+    model_id: str = "",
+) -> tuple[Work, list[str]]:
+    """Work on nodes of the scene; and sentences of what reading the mask assumed.
+
+    It is kept in a folder below ``root`` that is called after the volume and the mask's content, so that two patients
+    whose series have one name do not meet. Raises `InputError` where there is nothing to review.
+    """
+    name = volume.GetName() or "volume"
+    if source is None:
+        if slices is None:
+            raise InputError("Choose a mask, or run a model first.")
+        digest = hashlib.sha256(slices.to_csv().encode())
+        folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
+        work = Work(name, volume, None, folder, None, slices, reader=reader, model_id=model_id)
+        return work, []
+    found = masks_of(source, volume)
+    masks = Segmentation(found.grid, found.layers, source.GetName(), found.model_id or model_id, found.warnings)
+    digest = hashlib.sha256()
+    for layer in masks.layers:
+        digest.update(np.ascontiguousarray(layer.labels))
+    folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
+    work = Work(name, volume, masks, folder, source, None, probabilities, lesions, reader, masks.model_id)
+    return work, list(found.warnings)
+
+
+class Reviewing:
+    """An open case. ``on_change(ids)`` is told of findings that changed, None where any may have.
+
+    ``on_drawn()``: somebody drew on the node; `take_drawing` is to be called when the editor is done.
+    """
+
+    def __init__(
+        self, scene: Any, work: Work, on_change: Callable[[set[int] | None], None], on_drawn: Callable[[], None]
+    ) -> None:
+        """Opens the case as its reader left it. Raises `MedSegError` where it cannot."""
+        self.scene, self.work, self.volume = scene, work, work.volume
+        self._on_change, self._on_drawn = on_change, on_drawn
+        self._own = False
+        self._observers: list[Any] = []
+        self._spotlight, self._faded = Spotlight(scene), Faded()
+        self._source_shown: bool | None = None
+        monitor = Monitor()
+        self.opened: OpenCase = open_review(work.folder, self._fresh(), self._new_kept(), monitor=monitor)
+        self.warnings = [*monitor.warnings, *self.opened.warnings]
+        self.review: Review = self.opened.review
+        self.kept: CaseReview = self.opened.kept
+        self.current = self.kept.finding if self.kept.finding in self.review.findings else 0
+        self.regions = _regions(self.review, work.lesions)
+        #: True where there are steps that no saved version holds.
+        self.unsaved = self.review.steps > 0
+        self.shown: ReviewedNode | None = self._show() if work.masks is not None else None
+
+    def _fresh(self) -> Review:
+        work = self.work
+        if work.masks is None:
+            assert work.slices is not None
+            return SliceReview(slice_findings(work.slices), grid_of(work.volume), work.case, work.model_id)
+        maps = {name: _map(node, work.masks.grid) for name, node in (work.probabilities or {}).items()}
+        return Review(work.masks, probabilities={name: array for name, array in maps.items() if array is not None})
+
+    def _new_kept(self) -> CaseReview:
+        work = self.work
+        mask = work.mask_file or (work.masks.name if work.masks is not None else "")
+        return CaseReview(work.case, work.image_file or work.case, mask, work.model_id, work.reader)
+
+    def _show(self) -> ReviewedNode:
+        name = f"{self.work.case} " + _("reviewed")
+        layers = self.review.reviewed().layers
+        shown = ReviewedNode(layers, self.scene, self.volume, name, self.work.model_id)
+        if self.work.source is not None and self.work.source.GetDisplayNode() is not None:
+            display = self.work.source.GetDisplayNode()
+            self._source_shown = bool(display.GetVisibility())
+            display.SetVisibility(False)
+        segmentation = shown.node.GetSegmentation()
+        for event in (
+            slicer.vtkSegmentation.SourceRepresentationModified,
+            slicer.vtkSegmentation.RepresentationModified,
+            slicer.vtkSegmentation.SegmentAdded,
+            slicer.vtkSegmentation.SegmentRemoved,
+        ):
+            self._observers.append((segmentation, segmentation.AddObserver(event, self._node_changed)))
+        return shown
+
+    # -- decisions ----------------------------------------------------------------------------------------------
+
+    def decide(self, id: int, state: str) -> None:
+        """Accept, reject, leave open, or ("") take a decision back."""
+        self.take_drawing()
+        self.opened.journal.decide(id, state)
+        self._after({id})
+
+    def relabel(self, id: int, name: str) -> None:
+        """Give a finding another class."""
+        self.take_drawing()
+        self.opened.journal.relabel(id, name)
+        self._after({id})
+
+    def next_class(self, id: int) -> str:
+        """The class after the present one of a finding, "" where there is no other."""
+        names = self.review.classes_beside(id)
+        now = self.review.class_of(id)
+        return names[(names.index(now) + 1) % len(names)] if now in names and len(names) > 1 else ""
+
+    def undo(self) -> bool:
+        """Take the last step back, decision or drawing."""
+        self.take_drawing()
+        return self._stepped(self.opened.journal.undo())
+
+    def redo(self) -> bool:
+        """Do again what was taken back."""
+        self.take_drawing()
+        return self._stepped(self.opened.journal.redo())
+
+    def _stepped(self, done: bool) -> bool:
+        if done:
+            self._after(None)
+        return done
+
+    def _after(self, ids: set[int] | None) -> None:
+        self.unsaved = True
+        if self.shown is not None and self.review.touched is not None:
+            layer, box = self.review.touched
+            self._own = True
+            try:
+                self.shown.show(layer, box, self.review.labels[layer][box])
+            finally:
+                self._own = False
+        if self.current not in self.review.findings:
+            self.current = 0
+        self._on_change(ids)
+
+    # -- drawing ------------------------------------------------------------------------------------------------
+
+    def _node_changed(self, caller: Any = None, event: Any = None) -> None:
+        if not self._own:
+            self._on_drawn()
+
+    def take_drawing(self) -> list[int]:
+        """Take over what was drawn on the node; numbers of the new findings."""
+        if self.shown is None or self.shown.node.GetScene() is None:
+            return []
+        new: list[int] = []
+        changed = False
+        for n, labels in enumerate(self.review.labels):
+            before = self.review.steps
+            new += self.opened.journal.edited(n, self.shown.drawn(n, labels))
+            changed = changed or self.review.steps != before
+        if changed:
+            self.unsaved = True
+            if self.current not in self.review.findings:
+                self.current = 0
+            self._on_change(None)
+        return new
+
+    def draw(self, layer: int, labels: Labels) -> None:
+        """Make ``labels`` (K, J, I) the reviewed ones of a layer, as one step."""
+        self.take_drawing()
+        self.opened.journal.edited(layer, labels)
+        self._after(None)
+
+    def take_version(self, mask: Segmentation) -> list[str]:
+        """Make a saved mask the reviewed one, as steps that can be undone; sentences of what was left out."""
+        self.take_drawing()
+        told = take_mask(self.opened.journal, mask)
+        if self.shown is not None:
+            whole = tuple(slice(0, n) for n in self.review.grid.shape)
+            self._own = True
+            try:
+                for n, labels in enumerate(self.review.labels):
+                    self.shown.show(n, whole, labels)  # type: ignore[arg-type]
+            finally:
+                self._own = False
+        self.unsaved = True
+        self._on_change(None)
+        return told
+
+    def value_of(self, id: int) -> int:
+        """The label value that a finding has now."""
+        name, layer = self.review.class_of(id), self.review.findings[id].layer
+        return next(c.value for c in self.review.model.layers[layer].classes if c.name == name)
+
+    def segment_to_add(self) -> str:
+        """The segment that a missed finding is drawn on: of the current finding's class, else the first class."""
+        if self.shown is None:
+            return ""
+        if self.current:
+            return self.shown.segment_of(self.review.findings[self.current].layer, self.value_of(self.current))
+        every = [(n, c) for n, layer in enumerate(self.review.model.layers) for c in layer.classes]
+        lesions = [one for one in every if one[1].lesion] or every
+        return self.shown.segment_of(lesions[0][0], lesions[0][1].value) if lesions else ""
+
+    def intensities(self, id: int) -> tuple[float, float] | None:
+        """The range of a finding's intensities, widened by half of it at both ends; None where there are none."""
+        finding = self.review.findings[id]
+        image = array_of(self.volume.GetImageData())
+        inside = self.review.mask(id)
+        if image.ndim != 3 or image.shape != self.review.grid.shape or not inside.any():
+            return None
+        low, high = (float(v) for v in np.percentile(image[finding.slices][inside], (5, 95)))
+        margin = max((high - low) / 2, 1e-6 * max(abs(high), 1.0))
+        return low - margin, high + margin
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def go(self, id: int, *, zoom: bool = True) -> None:
+        """Show a finding: views move there, its outline stands out, the others fade."""
+        finding = self.review.findings[id]
+        self.current = id
+        look_at(self.scene, self.volume, finding.centre, finding.extent, zoom=zoom and self.shown is not None)
+        if self.shown is not None:
+            self._spotlight.show(self.volume, self.review.grid, finding.slices, self.review.mask(id))
+
+    def outline(self, box: tuple[slice, slice, slice], mask: npt.NDArray[np.bool_]) -> None:
+        """Outline other voxels than a finding's, as a preview."""
+        self._spotlight.show(self.volume, self.review.grid, box, mask)
+
+    def fade(self, on: bool) -> None:
+        """Let all but the outline fade, or not."""
+        if on and self.shown is not None:
+            self._faded.fade(self.shown.node)
+        else:
+            self._faded.undo(self.scene)
+
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Write ``review.json``. Raises `OutputError`."""
+        take_decisions(self.kept, self.review)
+        self.kept.finding = self.current
+        if self.kept.state == "to do":
+            self.kept.state = "in progress"
+        write_case(self.work.folder, self.kept)
+
+    def save(self, comment: str = "") -> str:
+        """Save the reviewed mask as a new version; its file, "" for a classifier. Raises `OutputError`."""
+        self.take_drawing()
+        take_decisions(self.kept, self.review)
+        self.kept.finding = self.current
+        if self.work.masks is None:
+            write_case(self.work.folder, self.kept)
+            return ""
+        file = save_version(self.work.folder, self.kept, self.review.reviewed(), comment).file
+        self.unsaved = False
+        return file
+
+    def close(self, *, keep_node: bool = False) -> None:
+        """Leave the case: the views' helpers go, the mask that was hidden is seen again."""
+        for segmentation, tag in self._observers:
+            segmentation.RemoveObserver(tag)
+        self._observers = []
+        self._faded.undo(self.scene)
+        self._spotlight.remove()
+        source = self.work.source
+        if self._source_shown and source is not None and source.GetScene() is not None:
+            source.GetDisplayNode().SetVisibility(True)
+        if self.shown is not None and not keep_node:
+            self.shown.remove()
+
+
+def _map(node: Any, grid: Grid) -> Labels | None:
+    """The voxels of a probability volume, None where it is gone or lies on another grid."""
+    if node is None or node.GetScene() is None or node.GetImageData() is None or not grid_of(node).same_as(grid):
+        return None
+    return array_of(node.GetImageData())
+
+
+def _regions(review: Review, lesions: Table | None) -> dict[int, str]:
+    """Finding -> region, where the model's table of lesions names one at its place."""
+    names = [c.name for c in lesions.columns] if lesions is not None else []
+    column = next((n for n in ("region", "location") if n in names), "")
+    if lesions is None or not column or not set(_POSITION) <= set(names):
+        return {}
+    places = [
+        (str(where), [float(v or 0.0) for v in place])
+        for where, *place in zip(lesions.column(column), *(lesions.column(n) for n in _POSITION), strict=True)
+        if where
+    ]
+    found = {}
+    for finding in review.findings.values():
+        near = max(2.0, *finding.extent)
+        best = min(places, key=lambda one: math.dist(one[1], finding.centre), default=None)
+        if best is not None and math.dist(best[1], finding.centre) <= near:
+            found[finding.id] = best[0]
+    return found

@@ -1,0 +1,359 @@
+"""The Review tab: findings one by one by key, corrections, versions, and what changed against the model's mask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from medseg.errors import MedSegError
+from medseg_mrml import table_from_node
+from medseg_mrml.tables import NAME_ATTRIBUTE
+
+from ..seams import FinishedRun, Neighbours
+from ..segment.menus import add_action
+from .actions import Actions
+from .findings_list import FindingsList
+from .layout import ReviewWidgets, button, row
+
+_FOLDER_SETTING = "MedSeg/ReviewFolder"
+#: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
+_DRAWN, _COUNTED = 150, 400
+#: Milliseconds after which the finding that is looked at is kept as the one to go on with.
+_PLACE = 1000
+
+
+class ReviewTab:
+    """A `seams.Tab`. One case is open at a time, `reviewing`, or none."""
+
+    title = _("Review")
+
+    def __init__(self, neighbours: Neighbours) -> None:
+        self._scene, self._dialogs, self._later = neighbours.scene, neighbours.dialogs, neighbours.later
+        self._neighbours = neighbours
+        self.reviewing: Any = None
+        self._run: FinishedRun | None = None
+        self._seen = self._write_due = False
+        self._words = ""
+        self.ui = ReviewWidgets(self._scene)
+        self.widget = self.ui.page
+        self.list = FindingsList(self.go)
+        self._add_switches()
+        self.actions = Actions(self, self._scene, self.widget, lambda: bool(self.go_on.checked))
+        self._add_widgets()
+        self._drawn_timer = self._timer(_DRAWN, self.actions.take_drawing)
+        self._count_timer = self._timer(_COUNTED, self._show_changes)
+        self._place_timer = self._timer(_PLACE, self._write)
+        self._update()
+
+    def _timer(self, milliseconds: int, work: Callable[[], None]) -> Any:
+        timer = qt.QTimer(self.widget)
+        timer.singleShot = True
+        timer.interval = milliseconds
+        timer.connect("timeout()", work)
+        return timer
+
+    def _add_widgets(self) -> None:
+        ui = self.ui
+        self.start_button = button(_("Start review"), _("Go through the findings of this mask."), self.start)
+        ui.layout.addWidget(self.start_button)
+        ui.layout.addWidget(ui.status)
+        self.changes = qt.QLabel()
+        self.changes.wordWrap = True
+        self.changes.setObjectName("reviewChanges")
+        ui.work.addWidget(self.list.widget, 1)
+        for widgets in self.actions.rows:
+            ui.work.addLayout(widgets)
+        ui.work.addWidget(self.actions.editor.section)
+        ui.work.addWidget(self.changes)
+        ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.more, stretch=1))
+        ui.layout.addWidget(ui.desk, 1)
+        ui.layout.addWidget(ui.rest, 1)
+
+    def _add_switches(self) -> None:
+        self.fade = qt.QCheckBox(_("Fade others"))
+        self.fade.toolTip = _("Only the outline of the finding stands out.")
+        self.fade.checked = True
+        self.fade.connect("toggled(bool)", lambda on: self._apply_fade())
+        self.go_on = qt.QCheckBox(_("Go on"))
+        self.go_on.toolTip = _("A decision also moves to the next finding without one.")
+        self.go_on.checked = True
+        self.show3d = slicer.qMRMLSegmentationShow3DButton()
+        self.more = qt.QPushButton(_("More"))
+        self._menu = qt.QMenu(self.more)
+        self.more.setMenu(self._menu)
+        self._save_action = add_action(self._menu, _("Save a version (Ctrl+S)"), self.save)
+        self._versions_action = add_action(self._menu, _("Versions..."), self.choose_version)
+        self._menu.addSeparator()
+        add_action(self._menu, _("Keys..."), self.show_keys)
+        add_action(self._menu, _("Keep reviews in..."), self.choose_folder)
+
+    def show_keys(self) -> None:
+        """The key card."""
+        self._dialogs.show(_("Keys of the review"), self.actions.keys.card())
+
+    # -- a case is opened and left ------------------------------------------------------------------------------
+
+    @property
+    def root(self) -> Path:
+        """Where reviews of nodes are kept; a case list has a folder of its own."""
+        kept = slicer.app.userSettings().value(_FOLDER_SETTING)
+        return Path(str(kept)) if kept else Path.home() / "Documents" / "MedSeg reviews"
+
+    def choose_folder(self) -> None:
+        """Let the reader say where reviews are kept from now on."""
+        folder = self._dialogs.folder(_("Keep reviews in"))
+        if folder:
+            slicer.app.userSettings().setValue(_FOLDER_SETTING, folder)
+            self.say(_("Reviews that are begun from now on are kept in {folder}.").format(folder=folder))
+
+    def start(self) -> None:
+        """Review the chosen mask on the chosen image, or leave the case that is open."""
+        if self.reviewing is not None:
+            self.leave()
+            return
+        volume, mask = self.ui.volume.currentNode(), self.ui.mask.currentNode()
+        if volume is None:
+            self.say(_("Choose an image."))
+            return
+        from .reviewing import work_of_nodes
+
+        run = self._run if self._run is not None and self._run.volume is volume else None
+        if run is not None and mask is not None and run.segmentation is not mask:
+            run = None
+        try:
+            work, told = work_of_nodes(
+                volume,
+                mask,
+                self.root,
+                slices=self._table(run, "slices") if mask is None else None,
+                lesions=self._table(run, "lesions"),
+                probabilities=self._probabilities(run),
+                model_id=run.model.id if run is not None else "",
+            )
+        except MedSegError as error:
+            self._dialogs.error(str(error))
+            return
+        self.open(work, told)
+
+    def open(self, work: Any, told: list[str] | None = None) -> bool:
+        """Open a case (`reviewing.Work`), leaving the one that is open; False where it cannot, which is told."""
+        from .reviewing import Reviewing
+
+        self.leave()
+        slicer.app.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
+        try:
+            self.reviewing = Reviewing(self._scene, work, self._findings_changed, self._drawn_timer.start)
+        except MedSegError as error:
+            self._dialogs.error(str(error))
+            return False
+        finally:
+            slicer.app.restoreOverrideCursor()
+        slicer.util.setSliceViewerLayers(background=work.volume)
+        self.list.show(self.reviewing)
+        self.show3d.setSegmentationNode(self._node())
+        self._apply_fade()
+        self._update()
+        self._show_changes()
+        sentences = [*(told or []), *self.reviewing.warnings]
+        if sentences:
+            self.say(" ".join(sentences))
+        first = self.reviewing.current or self.list.after(0, undecided=True)
+        if first:
+            self.go(first)
+        return True
+
+    def leave(self) -> None:
+        """Close the open case; a corrected mask is saved as a version first."""
+        if self.reviewing is None:
+            return
+        self.actions.stop()
+        reviewing = self.reviewing
+        try:
+            if reviewing.unsaved:
+                reviewing.save(_("saved on leaving"))
+            else:
+                reviewing.write()
+        except MedSegError as error:
+            self._dialogs.error(str(error))
+        self.reviewing = None
+        reviewing.close()
+        self.list.show(None)
+        self.show3d.setSegmentationNode(None)
+        self.changes.text = ""
+        self.say(_("The review is kept in {folder}.").format(folder=reviewing.work.folder))
+        self._update()
+
+    def _node(self) -> Any:
+        return self.reviewing.shown.node if self.reviewing is not None and self.reviewing.shown is not None else None
+
+    @staticmethod
+    def _table(run: FinishedRun | None, kind: str) -> Any:
+        nodes = [n for n in (run.tables if run is not None else ()) if n.GetAttribute(NAME_ATTRIBUTE) == kind]
+        return table_from_node(nodes[0]) if nodes and nodes[0].GetScene() is not None else None
+
+    @staticmethod
+    def _probabilities(run: FinishedRun | None) -> dict[str, Any]:
+        if run is None:
+            return {}
+        names = [c.name for c in run.model.classes]
+        ends = {name: [n for n in run.probabilities if n.GetName().endswith(f" {name} probability")] for name in names}
+        return {name: nodes[0] for name, nodes in ends.items() if nodes}
+
+    def go(self, id: int) -> None:
+        """Show a finding in all views."""
+        if self.reviewing is None or id not in self.reviewing.review.findings:
+            return
+        self.reviewing.go(id)
+        self._place_timer.start()
+        self.list.select(id)
+        self._update()
+
+    # -- versions -----------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Save a version now."""
+        if self.reviewing is None:
+            return
+        try:
+            file = self.reviewing.save()
+        except MedSegError as error:
+            self._dialogs.error(str(error))
+            return
+        self.say(_("Saved: {file}").format(file=file or "review.json"))
+        self._update()
+
+    def choose_version(self) -> None:
+        """List the versions; the chosen one becomes the reviewed mask, which can be undone."""
+        from medseg.review.case_file import load_version
+
+        if self.reviewing is None:
+            return
+        kept = self.reviewing.kept
+        versions = list(reversed(kept.versions))
+        if not versions:
+            self._dialogs.show(_("Versions"), _("No version was saved yet."))
+            return
+        rows = [(str(v.number), v.reader, v.time.replace("T", " ")[:16], v.comment) for v in versions]
+        columns = (_("No."), _("Reader"), _("Saved (UTC)"), _("Comment"))
+        words = _("Take a version back: it becomes the reviewed mask. This can be undone.")
+        chosen = self._dialogs.choose(_("Versions"), words, columns, rows, _("Take back"))
+        if chosen < 0:
+            return
+        try:
+            mask = load_version(self.reviewing.work.folder, kept, versions[chosen].number)
+            told = self.reviewing.take_version(mask)
+        except MedSegError as error:
+            self._dialogs.error(str(error))
+            return
+        self.say(" ".join([_("Version {n} was taken back.").format(n=versions[chosen].number), *told]))
+
+    # -- what is said -------------------------------------------------------------------------------------------
+
+    def _findings_changed(self, ids: set[int] | None) -> None:
+        self.list.refresh(ids)
+        self._update()
+        self._count_timer.start()
+        if not self._write_due:
+            self._write_due = True
+            self._later(self._write)
+
+    def _write(self) -> None:
+        self._write_due = False
+        if self.reviewing is None:
+            return
+        try:
+            self.reviewing.write()
+        except MedSegError as error:
+            self.say(str(error))
+        if self.reviewing.opened.journal.problem:
+            self.say(self.reviewing.opened.journal.problem)
+
+    def _show_changes(self) -> None:
+        if self.reviewing is None:
+            return
+        texts = []
+        for c in self.reviewing.review.changes():
+            if c.added or c.removed:
+                dice = "" if c.dice is None else _(", Dice {dice}").format(dice=f"{c.dice:.3f}")
+                signed = [f"+{c.added_ml:.3g} ml"] * bool(c.added) + [f"\u2212{c.removed_ml:.3g} ml"] * bool(c.removed)
+                texts.append(f"{c.name}: {', '.join(signed)}{dice}")
+        self.changes.text = _("Against the model: ") + ("; ".join(texts) or _("unchanged"))
+        self.changes.visible = self.reviewing.shown is not None
+
+    def say(self, words: str) -> None:
+        """Tell the reader."""
+        self._words = words
+        self._update()
+
+    def _update(self) -> None:
+        open_ = self.reviewing is not None
+        review = self.reviewing.review if open_ else None
+        self.start_button.text = _("Leave this case") if open_ else _("Start review")
+        self.ui.nodes.visible = not open_
+        self.actions.update()
+        self.ui.desk.visible = open_
+        self.ui.rest.visible = not open_
+        self.show3d.enabled = self._node() is not None
+        self._save_action.enabled = self._versions_action.enabled = open_
+        lines = []
+        if review is not None:
+            words = _("{case}: {left} of {total} findings left.")
+            if not review.findings:
+                words = _("{case}: the mask has no findings. Draw what was missed (D).")
+            total = len(review.findings)
+            lines.append(words.format(case=self.reviewing.work.case, left=review.left, total=total))
+        lines.append(self._words)
+        self.ui.status.text = " ".join(line for line in lines if line)
+
+    def _apply_fade(self) -> None:
+        if self.reviewing is not None:
+            self.reviewing.fade(self.fade.checked)
+
+    # -- the tab ------------------------------------------------------------------------------------------------
+
+    def enter(self) -> None:
+        self._seen = True
+        self.actions.keys.set_enabled(True)
+
+    def exit(self) -> None:
+        self._seen = False
+        self.actions.keys.set_enabled(False)
+        self.actions.stop()
+
+    def cleanup(self) -> None:
+        self.actions.keys.set_enabled(False)
+        self.leave()
+        self.actions.keys.remove()
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Nothing of this tab is kept in the parameter node: a review has files of its own."""
+
+    def parameters_changed(self) -> None:
+        """As `set_parameters`."""
+
+    def scene_closing(self) -> None:
+        self.leave()
+        self._run = None
+
+    def scene_closed(self) -> None:
+        self.actions.editor.scene_closed()
+        self._update()
+
+    def scene_changed(self) -> None:
+        """A volume was added; the selectors see it by themselves."""
+
+    def node_removed(self, node: Any) -> None:
+        if self.reviewing is not None and node in (self.reviewing.volume, self._node()):
+            self.leave()
+            self.say(_("The image or the reviewed mask was removed from the scene; what was decided is kept."))
+
+    def run_finished(self, run: FinishedRun) -> None:
+        self._run = run
+        if self.reviewing is None:
+            self.ui.volume.setCurrentNode(run.volume)
+            self.ui.mask.setCurrentNode(run.segmentation)

@@ -1,0 +1,298 @@
+"""The Review tab on real nodes: a reader goes through a mask by key, corrects it, and loses nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qt_host.fixtures import Opened, grid, host, opened, scores_result  # noqa: F401
+
+# ruff: noqa: F811  (fixtures are arguments)
+
+SIZE = (40, 36, 20)
+
+
+def lesions() -> np.ndarray:
+    """Five lesions of two classes, (K, J, I), of 60, 36, 24, 8 and 8 voxels."""
+    labels = np.zeros(SIZE[::-1], np.uint8)
+    labels[2:5, 3:7, 4:9] = 1
+    labels[8:11, 10:13, 10:14] = 2
+    labels[14:16, 20:23, 20:24] = 1
+    labels[5:7, 25:27, 30:32] = 1
+    labels[17:19, 5:7, 35:37] = 2
+    return labels
+
+
+@pytest.fixture
+def tab(opened: Opened, tmp_path: Path) -> Any:
+    """The Review tab before the reader did anything, with a volume and a mask in the scene."""
+    import slicer
+
+    from medseg.geometry.volume import Volume
+    from medseg.result import Layer, SegmentClass
+    from medseg_mrml import node_from_volume
+    from medseg_mrml.reviewed import ReviewedNode
+
+    slicer.app.userSettings().setValue("MedSeg/ReviewFolder", str(tmp_path / "reviews"))
+    where = grid(SIZE)
+    image = np.random.default_rng(0).integers(0, 50, where.shape).astype(np.int16) + 100 * (lesions() > 0)
+    volume = node_from_volume(Volume(image.astype(np.int16), where, "MR", "flair"), opened.scene)
+    classes = (
+        SegmentClass(1, "normal", (0.0, 0.5, 1.0), "", True),
+        SegmentClass(2, "abnormal", (1.0, 0.4, 0.0), "", True),
+    )
+    mask = ReviewedNode([Layer(lesions(), classes)], opened.scene, volume, "flair lesions", "wmh").node
+    made = opened.widget.panel.tabs[1]
+    opened.ui.tabs.currentIndex = 1
+    made.ui.volume.setCurrentNode(volume)
+    made.ui.mask.setCurrentNode(mask)
+    made.mask_node, made.opened = mask, opened
+    return made
+
+
+def started(tab: Any) -> Any:
+    tab.start_button.click()
+    assert tab.reviewing is not None, tab.opened.dialogs.errors
+    return tab.reviewing
+
+
+def press(tab: Any, key: str) -> None:
+    """What a key does."""
+    next(k for k in tab.actions.keys._keys if k.name == key).work()
+
+
+def shown(tab: Any) -> np.ndarray:
+    """The voxels that the reviewed node shows, with the review's label values."""
+    return np.asarray(tab.reviewing.shown.drawn(0, lesions()))
+
+
+def kept(tab: Any) -> dict[str, Any]:
+    return json.loads((tab.reviewing.work.folder / "review.json").read_text())
+
+
+def rows(tab: Any) -> list[list[str]]:
+    table = tab.list.table
+    return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
+
+
+def test_one_key_decides_and_goes_to_the_next_finding(tab: Any) -> None:
+    """Two keys a finding are twice the time of a cohort."""
+    reviewing = started(tab)
+    assert [r[2] for r in rows(tab)] == ["normal", "abnormal", "normal", "normal", "abnormal"]
+    visited = []
+    for key in ("A", "X", "U", "A", "X"):
+        visited.append(reviewing.current)
+        press(tab, key)
+    assert visited == [int(r[1]) for r in rows(tab)], "largest first, each once"
+    assert [r[0] for r in rows(tab)] == ["\u2714", "\u2716", "?", "\u2714", "\u2716"]
+    assert "All findings are reviewed" in tab.ui.status.text
+    assert [f["state"] for f in kept(tab)["findings"]].count("accepted") == 2
+    expected = lesions()
+    expected[8:11, 10:13, 10:14] = 0
+    expected[17:19, 5:7, 35:37] = 0
+    assert (shown(tab) == expected).all(), "rejected voxels left the reviewed mask"
+    assert (
+        tab.mask_node.GetSegmentation().GetNumberOfSegments()
+    ) == 2 and not tab.mask_node.GetDisplayNode().GetVisibility()
+    for _ in range(5):
+        press(tab, "Z")
+    assert (shown(tab) == lesions()).all() and reviewing.review.left == 5
+    press(tab, "Y")
+    assert reviewing.review.left == 4
+
+
+def test_the_views_go_to_the_finding_and_its_outline_stands_out(tab: Any) -> None:
+    import slicer
+
+    reviewing = started(tab)
+    press(tab, "N")
+    finding = reviewing.review.findings[reviewing.current]
+    node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    matrix = node.GetSliceToRAS()
+    assert [matrix.GetElement(n, 3) for n in range(3)] == pytest.approx(finding.centre)
+    outline = [n for n in segmentations(tab) if n.GetName() == "MedSeg finding"]
+    assert len(outline) == 1 and outline[0].GetDisplayNode().GetVisibility()
+    assert reviewing.shown.node.GetDisplayNode().GetOpacity2DFill() < 0.3
+    tab.fade.checked = False
+    assert reviewing.shown.node.GetDisplayNode().GetOpacity2DFill() > 0.3
+
+
+def segmentations(tab: Any) -> list[Any]:
+    scene = tab.opened.scene
+    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    return [scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode") for n in range(count)]
+
+
+def test_a_held_key_hides_the_overlays_until_it_is_let_go(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "H")
+    press(tab, "H")
+    assert not reviewing.shown.node.GetDisplayNode().GetVisibility()
+    tab.opened.host.wait_for(lambda: reviewing.shown.node.GetDisplayNode().GetVisibility(), 3)
+
+
+def test_a_relabelled_finding_is_shown_in_its_new_class(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "C")
+    assert (shown(tab)[2:5, 3:7, 4:9] == 2).all()
+    assert reviewing.review.class_of(reviewing.current) == "abnormal" and rows(tab)[0][2] == "abnormal"
+
+
+def test_drawing_becomes_findings_and_can_be_undone(tab: Any) -> None:
+    """A missed lesion that is drawn but not in the list would be lost from every table."""
+    reviewing = started(tab)
+    press(tab, "E")
+    editor = tab.actions.editor._editor
+    assert editor.segmentationNode() is reviewing.shown.node and editor.sourceVolumeNode() is reviewing.volume
+    assert editor.currentSegmentID() == reviewing.shown.segment_of(0, 1) and editor.activeEffect() == "Paint"
+    assert 1.0 <= float(editor.mrmlSegmentEditorNode().GetAttribute("BrushAbsoluteDiameter")) <= 5
+    tab.actions.editor.similar.checked = True
+    low, high = editor.mrmlSegmentEditorNode().GetSourceVolumeIntensityMaskRange()
+    assert low > 60 and high < 200
+    draw(tab, (slice(10, 12), slice(30, 33), slice(5, 9)), 1)
+    tab.opened.host.wait_for(lambda: len(reviewing.review.findings) == 6, 3)
+    (new,) = [r for r in rows(tab) if r[1] == "6"]
+    assert new[0].endswith("+") and "New findings: 6" in tab.ui.status.text
+    press(tab, "Z")
+    assert len(reviewing.review.findings) == 5 and (shown(tab) == lesions()).all()
+    press(tab, "Y")
+    tab.actions.editor.close()
+    tab.opened.host.wait_for(lambda: "ml" in tab.changes.text, 3)
+    assert "normal: +0.108 ml" in tab.changes.text
+
+
+def draw(tab: Any, box: tuple[slice, ...], value: int) -> None:
+    """What the Segment Editor does: it writes voxels and says so."""
+    import slicer
+
+    from medseg_mrml.arrays import array_of
+
+    segmentation = tab.reviewing.shown.node.GetSegmentation()
+    identifier = tab.reviewing.shown.segment_of(0, value)
+    image = segmentation.GetSegment(identifier).GetRepresentation("Binary labelmap")
+    array_of(image)[box] = value
+    image.Modified()
+    segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
+
+
+def test_a_killed_program_loses_no_decision_and_no_drawing(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "A")
+    press(tab, "X")
+    draw(tab, (slice(10, 12), slice(30, 33), slice(5, 9)), 2)
+    tab.opened.host.wait_for(lambda: len(reviewing.review.findings) == 6, 3)
+    current, voxels = reviewing.current, shown(tab).copy()
+    tab.opened.host.wait_for(lambda: kept(tab)["finding"] == current, 3)
+    # Nothing of this process's state is used again: as after a kill.
+    tab.reviewing = None
+    reviewing.close()
+    again = started(tab)
+    assert again.current == current and again.review.left == 3 and (shown(tab) == voxels).all()
+    press(tab, "Z")
+    assert len(again.review.findings) == 5, "undo goes back to before the restart"
+
+
+def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "Ctrl+S")
+    press(tab, "X")
+    press(tab, "Ctrl+S")
+    assert len(reviewing.kept.versions) == 2
+    tab.opened.dialogs.row = 1
+    tab.choose_version()
+    _, listed = tab.opened.dialogs.lists[-1]
+    assert [r[0] for r in listed] == ["2", "1"] and (shown(tab) == lesions()).all()
+    assert "Version 1 was taken back" in tab.ui.status.text
+    press(tab, "Z")
+    assert not (shown(tab) == lesions()).all()
+
+
+def test_leaving_saves_and_brings_the_scene_back(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "X")
+    folder = reviewing.work.folder
+    tab.start_button.click()
+    assert tab.reviewing is None and tab.mask_node.GetDisplayNode().GetVisibility()
+    assert [n.GetName() for n in segmentations(tab)] == ["flair lesions"]
+    assert (folder / "reviewed.seg.nrrd").is_file() and "kept in" in tab.ui.status.text
+    from medseg.io import read_segmentation
+
+    saved = read_segmentation(folder / "reviewed.seg.nrrd")
+    assert [c.name for c in saved.classes] == ["normal", "abnormal"] and all(c.lesion for c in saved.classes)
+    assert not saved.layers[0].labels[2:5, 3:7, 4:9].any()
+
+
+def test_filters_and_orders(tab: Any) -> None:
+    started(tab)
+    tab.list.of_class.currentIndex = 1
+    assert {r[2] for r in rows(tab)} == {"abnormal"}
+    tab.list.of_class.currentIndex = 0
+    tab.list.least.value = 0.1
+    assert len(rows(tab)) == 3
+    tab.list.least.value = 0
+    press(tab, "A")
+    tab.list.open_only.checked = True
+    assert len(rows(tab)) == 4
+    tab.list.order.currentIndex = 2
+    places = [tab.reviewing.review.findings[int(r[1])].centre[2] for r in rows(tab)]
+    assert places == sorted(places, reverse=True)
+
+
+def test_two_thousand_findings_are_filled_little_by_little(tab: Any) -> None:
+    """A list that is filled at once stops the program for a second at every filter."""
+    labels = np.zeros((60, 120, 120), np.uint8)
+    labels[1:-1:3, 1:-1:6, 1:-1:6] = 1
+    from medseg.geometry.volume import Volume
+    from medseg.result import Layer, SegmentClass
+    from medseg_mrml import node_from_volume
+    from medseg_mrml.reviewed import ReviewedNode
+
+    volume = node_from_volume(Volume(labels.astype(np.int16), grid((120, 120, 60))), tab.opened.scene, name="many")
+    mask = ReviewedNode([Layer(labels, (SegmentClass(1, "spot", (1, 0, 0)),))], tab.opened.scene, volume, "m").node
+    tab.ui.volume.setCurrentNode(volume)
+    tab.ui.mask.setCurrentNode(mask)
+    reviewing = started(tab)
+    assert len(reviewing.review.findings) >= 2000 and tab.list._filled < 200
+    press(tab, "X")
+    tab.opened.host.wait_for(lambda: tab.list._filled == tab.list.count, 20)
+    assert rows(tab)[0][0] == "\u2716"
+
+
+def test_a_result_of_the_segment_tab_is_taken_over_with_its_scores(opened: Opened, tab: Any) -> None:
+    volume = opened.add_volume()
+    opened.choose("ct-bleeds")
+    opened.ui.applyButton.click()
+    opened.finish(scores_result())
+    assert tab.ui.volume.currentNode() is volume and tab.ui.mask.currentNode() is None
+    reviewing = started(tab)
+    assert [r[2] for r in rows(tab)] == ["subdural", "any"] and rows(tab)[0][4] != ""
+    press(tab, "A")
+    press(tab, "X")
+    assert reviewing.review.left == 0 and not tab.actions.correct_button.enabled
+
+
+def test_the_scene_is_closed_in_the_middle(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "X")
+    tab.opened.scene.Clear(0)
+    assert tab.reviewing is None
+    assert (reviewing.work.folder / "reviewed.seg.nrrd").is_file()
+
+
+def test_the_image_is_removed_in_the_middle(tab: Any) -> None:
+    started(tab)
+    press(tab, "X")
+    tab.opened.scene.RemoveNode(tab.reviewing.volume)
+    assert tab.reviewing is None and "removed" in tab.ui.status.text
+
+
+def test_keys_sleep_while_another_tab_is_seen(tab: Any) -> None:
+    """A key that rejects a lesion while the reader types a model's name is worse than no key."""
+    assert all(s.enabled for s in tab.actions.keys._shortcuts)
+    tab.opened.ui.tabs.currentIndex = 0
+    assert not any(s.enabled for s in tab.actions.keys._shortcuts)
+    assert "accept" in tab.actions.keys.card()
