@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
+from .runs import Runs, runs_of
 
 Mask = npt.NDArray[np.bool_]
 Box = tuple[slice, slice, slice]
@@ -20,16 +23,21 @@ Box = tuple[slice, slice, slice]
 # Taking apart costs a pass over the mask; it pays for large masks of which at most this share is set.
 _WORTH_VOXELS = 500_000
 _WORTH_SHARE = 0.05
+# Joining runs pays for large masks whose runs are long; noise has a run for every few voxels.
+_WORTH_RUNS = 1_000_000
+_RUN_SHARE = 1 / 64
 
 
-def bounding_box(mask: Mask) -> Box | None:
-    """Slices around the True voxels of (K, J, I), None where there are none."""
+def bounding_box(mask: npt.NDArray[Any]) -> Box | None:
+    """Slices around the True (or non-zero whole-number) voxels of (K, J, I), None where there are none."""
+    # Two folds in the order of the memory; the third axis comes from what they leave.
+    front, top = np.bitwise_or.reduce(mask, axis=0), np.bitwise_or.reduce(mask, axis=1)
     box = []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if not len(hit):
+    for hits in (top.any(axis=1), front.any(axis=1), front.any(axis=0)):
+        where = np.flatnonzero(hits)
+        if not len(where):
             return None
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1))
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
     return (box[0], box[1], box[2])
 
 
@@ -99,14 +107,41 @@ def clumps(mask: Mask, gap: int = 1) -> Iterator[tuple[Box, Mask]]:
 
 
 @dataclass(frozen=True, eq=False)
-class Components:
-    """The connected components of a mask, numbered from 0.
+class Piece:
+    """The components of one clump: its ``box``, what to add to their numbers there (``first``), how many they are.
 
-    ``pieces``: for each clump (box, numbers there from 1 with 0 outside, what to add to these less 1).
-    ``sizes``: voxels of each component.
+    ``labels``: numbers from 1 with 0 outside, or the runs that they can be painted from.
     """
 
-    pieces: tuple[tuple[Box, npt.NDArray[np.int32], int], ...]
+    box: Box
+    labels: npt.NDArray[np.int32] | Runs
+    first: int
+    count: int
+
+    @cached_property
+    def labelled(self) -> npt.NDArray[np.int32]:
+        """Numbers (K, J, I) in the box, from 1, 0 outside."""
+        return self.labels.labelled() if isinstance(self.labels, Runs) else self.labels
+
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Voxels of each component."""
+        if isinstance(self.labels, Runs):
+            return self.labels.sizes()
+        return np.bincount(self.labels.ravel(), minlength=self.count + 1)[1:]
+
+    def split(self, keep: Mask) -> tuple[Mask, Mask]:
+        """(mask of the components that ``keep`` (count,) names, mask of the others) in the box."""
+        if isinstance(self.labels, Runs):
+            return self.labels.mask(keep), self.labels.mask(~keep)
+        stays = np.concatenate([[False], keep])[self.labels]
+        return stays, (self.labels > 0) & ~stays
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """The connected components of a mask, numbered from 0. ``sizes``: voxels of each component."""
+
+    pieces: tuple[Piece, ...]
     sizes: npt.NDArray[np.int64]
 
     @property
@@ -116,9 +151,9 @@ class Components:
 
     def each(self) -> Iterator[tuple[int, Box, Mask]]:
         """(number, box, mask there) of each component."""
-        for box, labelled, first in self.pieces:
-            for n, inner in enumerate(ndimage.find_objects(labelled)):
-                yield first + n, shifted(inner, box), np.asarray(labelled[inner] == n + 1)
+        for piece in self.pieces:
+            for n, inner in enumerate(ndimage.find_objects(piece.labelled)):
+                yield piece.first + n, shifted(inner, piece.box), np.asarray(piece.labelled[inner] == n + 1)
 
     def largest(self, axis: int | None = None) -> Mask:
         """For each component whether it is the largest (one of equals), or that of its slice normal to ``axis``."""
@@ -127,9 +162,9 @@ class Components:
             keep[np.argmax(self.sizes)] = True
             return keep
         best: dict[int, int] = {}
-        for box, labelled, first in self.pieces:
-            for n, inner in enumerate(ndimage.find_objects(labelled), start=first):
-                slice_number = box[axis].start + inner[axis].start
+        for piece in self.pieces:
+            for n, inner in enumerate(ndimage.find_objects(piece.labelled), start=piece.first):
+                slice_number = piece.box[axis].start + inner[axis].start
                 if slice_number not in best or self.sizes[n] > self.sizes[best[slice_number]]:
                     best[slice_number] = n
         keep[list(best.values())] = True
@@ -137,19 +172,38 @@ class Components:
 
     def chosen(self, keep: Mask) -> Iterator[tuple[Box, Mask, Mask]]:
         """(box, mask of the components that ``keep`` names, mask of all others) for each clump."""
-        for box, labelled, first in self.pieces:
-            count = int(labelled.max(initial=0))
-            stays = np.concatenate([[False], keep[first : first + count]])[labelled]
-            yield box, stays, (labelled > 0) & ~stays
+        for piece in self.pieces:
+            yield piece.box, *piece.split(keep[piece.first : piece.first + piece.count])
 
 
 def components(mask: Mask, connectivity: int, axis: int = 0) -> Components:
     """Connected components of ``mask`` (K, J, I); 4 and 8 connect within slices normal to numpy axis ``axis``."""
     neighbourhood = structure(connectivity, axis)
-    pieces, sizes, first = [], [np.zeros(0, dtype=np.int64)], 0
+    pieces: list[Piece] = []
+    first = 0
     for box, part in clumps(mask):
-        labelled, count = ndimage.label(part, structure=neighbourhood, output=np.int32)
-        pieces.append((box, labelled, first))
-        sizes.append(np.bincount(labelled.ravel(), minlength=count + 1)[1:])
-        first += count
-    return Components(tuple(pieces), np.concatenate(sizes))
+        runs = None
+        if part.size >= _WORTH_RUNS and neighbourhood[1, 1].all():
+            runs = runs_of(part, neighbourhood, most=int(part.size * _RUN_SHARE))
+        if runs is not None:
+            pieces.append(Piece(box, runs, first, runs.count))
+        else:
+            labelled, count = ndimage.label(part, structure=neighbourhood, output=np.int32)
+            pieces.append(Piece(box, labelled, first, count))
+        first += pieces[-1].count
+    sizes = [piece.sizes() for piece in pieces]
+    return Components(tuple(pieces), np.concatenate([np.zeros(0, dtype=np.int64), *sizes]))
+
+
+def boxes_of(labels: npt.NDArray[Any]) -> list[Box | None]:
+    """As `scipy.ndimage.find_objects`: the box of each label value of ``labels`` (K, J, I) from 1, None where absent.
+
+    Labels are looked at only within the box around all of them, which is quick to find.
+    """
+    box = bounding_box(labels)
+    if box is None:
+        return []
+    inner = labels[box]
+    if int(inner.max()) == 1:
+        return [box]
+    return [None if found is None else shifted(found, box) for found in ndimage.find_objects(inner)]

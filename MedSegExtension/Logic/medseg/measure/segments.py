@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from ..geometry.components import Box, Components, Mask, components, shifted
+from ..geometry.components import Box, Components, Mask, boxes_of, components, shifted
 from ..geometry.grid import Grid
 from ..result import Cell, Column, Layer, SegmentClass, Table
 from .lesions import lesion_columns, lesion_rows
 from .slices import slice_table, volume_scores
+from .statistics import statistics_of
 
 __all__ = ["lesion_parts", "measure", "slice_table", "volume_scores"]
 
@@ -42,19 +42,19 @@ def measure(
             segments.append((item.name, item.value, 0, None if projection else 0.0, 0, None, None, None, None))
             continue
         mask = labels[box] == item.value
-        inside = values[box][mask].astype(np.float64)
+        inside = statistics_of(values[box], mask)
         found = components(mask, connectivity)
         segments.append(
             (
                 item.name,
                 item.value,
-                len(inside),
-                None if projection else len(inside) * grid.voxel_volume / 1000,
+                inside.count,
+                None if projection else inside.count * grid.voxel_volume / 1000,
                 found.count,
-                float(inside.mean()),
-                float(inside.std()),
-                float(inside.min()),
-                float(inside.max()),
+                inside.mean,
+                inside.std,
+                inside.minimum,
+                inside.maximum,
             )
         )
         if item.lesion:
@@ -81,7 +81,7 @@ def _by_size(found: Components, box: Box) -> list[tuple[Box, Mask]]:
 def _segments(layers: tuple[Layer, ...]) -> Iterator[tuple[SegmentClass, Box | None, npt.NDArray[Any]]]:
     """Each class with its bounding box (None where it is empty) and its layer's labels."""
     for layer in layers:
-        boxes = ndimage.find_objects(layer.labels)
+        boxes = boxes_of(layer.labels)
         for item in layer.classes:
             yield item, (boxes[item.value - 1] if item.value <= len(boxes) else None), layer.labels
 

@@ -1,16 +1,16 @@
-"""The files of a result: segmentation (``.seg.nrrd``), probability maps (``.nii.gz``), and a check that they are whole.
+"""The files of a result: segmentation (``.seg.nrrd``) and probability maps (``.nii.gz``), compressed on all cores.
 
-SimpleITK does not always notice a full disk (its NIfTI writer reports success for an empty file), so each compressed
-file is read back to its end.
+SimpleITK writes the headers, this module the voxels: they are compressed on all cores, and a full disk is noticed
+(SimpleITK's NIfTI writer reports success for an empty file).
 """
 
 from __future__ import annotations
 
 import errno
-import gzip
 import os
 import re
 import secrets
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +23,10 @@ import SimpleITK as sitk
 from ..errors import OutputError
 from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
+from .packing import BLOCK, blocks_of, gzip_stream, nrrd_header, packed_nrrd_header
 
-_BLOCK = 1 << 22
+# Bytes before the first voxel of a NIfTI-1 file without extensions.
+_NIFTI_START = 352
 
 
 def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id: str = "") -> None:
@@ -32,16 +34,25 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
 
     One layer is a 3D image; several layers (overlapping classes) are a 4D image whose first axis is a list. Names,
     colours, label values, layers, extents and terminology entries stand in the header as ``Segment<n>_*`` fields, the
-    geometry of the volume as the reference geometry.
+    geometry of the volume as the reference geometry. Labels are compressed where they lie, without a copy.
 
     Raises `OSError` where the file could not be written completely.
     """
     dtype = np.result_type(np.uint8, *(layer.labels.dtype for layer in layers if layer.labels.dtype != np.bool_))
-    image: Any
-    if len(layers) == 1:
-        image = sitk.GetImageFromArray(layers[0].labels.astype(dtype, copy=False))
-    else:
-        image = _compose([sitk.GetImageFromArray(layer.labels.astype(dtype, copy=False)) for layer in layers])
+    header = _segmentation_header(path, layers, grid, model_id, dtype)
+    with path.open("wb") as file:
+        file.write(packed_nrrd_header(header))
+        for piece in gzip_stream(_label_blocks([layer.labels for layer in layers], dtype)):
+            file.write(piece)
+
+
+def _segmentation_header(path: Path, layers: Sequence[Layer], grid: Grid, model_id: str, dtype: np.dtype[Any]) -> bytes:
+    """The NRRD header as ITK writes it for labels of ``dtype``, uncompressed; it is made beside ``path``."""
+    # One voxel is enough for ITK to say all but the size.
+    one = np.zeros((1, 1, 1), dtype)
+    image: Any = sitk.GetImageFromArray(one)
+    if len(layers) > 1:
+        image = _compose([sitk.GetImageFromArray(one) for _ in layers])
     grid.place(image)
     image.SetMetaData("Segmentation_MasterRepresentation", "Binary labelmap")
     image.SetMetaData("Segmentation_ContainedRepresentationNames", "Binary labelmap|")
@@ -53,10 +64,23 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
             for field, value in _segment_fields(item, number, grid, model_id).items():
                 image.SetMetaData(f"Segment{n}_{field}", value)
             n += 1
-    _write_image(image, path)
-    if len(layers) > 1:
-        _first_axis_is_list(path)
-    _check_whole(path, int(np.prod(grid.size)) * len(layers) * dtype.itemsize)
+    with _by_itk(image, path, ".nrrd") as small, small.open("rb") as file:
+        header = nrrd_header(file)
+    size = " ".join(str(n) for n in grid.size)
+    if len(layers) == 1:
+        return _replaced(header, b"\nsizes: 1 1 1\n", f"\nsizes: {size}\n".encode())
+    header = _replaced(header, f"\nsizes: {len(layers)} 1 1 1\n".encode(), f"\nsizes: {len(layers)} {size}\n".encode())
+    # SimpleITK calls the first axis a vector, which other readers take for one image of several values.
+    return _replaced(header, b"\nkinds: vector ", b"\nkinds: list ")
+
+
+def _label_blocks(layers: Sequence[npt.NDArray[Any]], dtype: np.dtype[Any]) -> Iterator[bytes | memoryview]:
+    """The voxels of the file, some slices at a time; of several layers the layer is the fastest axis."""
+    rows = max(1, BLOCK // max(1, layers[0][0].size * dtype.itemsize * len(layers)))
+    for start in range(0, layers[0].shape[0], rows):
+        slab = [labels[start : start + rows].astype(dtype, copy=False) for labels in layers]
+        block = np.ascontiguousarray(slab[0] if len(slab) == 1 else np.stack(slab, axis=-1))
+        yield from blocks_of(block.reshape(-1).view(np.uint8).data)
 
 
 def save_segmentation(path: str | Path, layers: Sequence[Layer], grid: Grid, model_id: str = "") -> Path:
@@ -106,10 +130,21 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
 
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
     """Write a probability map (K, J, I) as float32 NIfTI. Raises `OSError` where it could not be written completely."""
-    image = sitk.GetImageFromArray(np.asarray(array, dtype=np.float32))
+    image = sitk.GetImageFromArray(np.zeros((1, 1, 1), np.float32))
     grid.place(image)
-    _write_image(image, path)
-    _check_whole(path, 352 + 4 * int(np.prod(grid.size)))
+    with _by_itk(image, path, ".nii") as small:
+        header = bytearray(small.read_bytes()[:_NIFTI_START])
+    # dim[1] to dim[3] of the NIfTI-1 header; nothing else in it depends on the size.
+    struct.pack_into("<3h", header, 42, *grid.size)
+    with path.open("wb") as file:
+        for piece in gzip_stream(_map_blocks(bytes(header), array)):
+            file.write(piece)
+
+
+def _map_blocks(header: bytes, array: npt.NDArray[Any]) -> Iterator[bytes | memoryview]:
+    yield header
+    for plane in array:
+        yield from blocks_of(np.ascontiguousarray(plane, dtype="<f4").reshape(-1).view(np.uint8).data)
 
 
 def segment_id(model_id: str, value: int) -> str:
@@ -155,32 +190,20 @@ def _compose(images: list[Any]) -> Any:
     return library.Compose(images)
 
 
-def _write_image(image: Any, path: Path) -> None:
+@contextmanager
+def _by_itk(image: Any, path: Path, suffix: str) -> Iterator[Path]:
+    """A small file beside ``path`` that SimpleITK wrote of ``image``, uncompressed; it is removed afterwards."""
+    small = path.with_name(f".head-{secrets.token_hex(6)}{suffix}")
     try:
-        sitk.WriteImage(image, str(path), useCompression=True)
+        sitk.WriteImage(image, str(small), useCompression=False)
+        yield small
     except RuntimeError as error:
         raise OSError(errno.EIO, "the image library could not write it", str(path)) from error
+    finally:
+        small.unlink(missing_ok=True)
 
 
-def _first_axis_is_list(path: Path) -> None:
-    """Say that the first axis counts layers; SimpleITK calls it a vector, which other readers take for one image."""
-    data = path.read_bytes()
-    end = data.index(b"\n\n")
-    path.write_bytes(data[:end].replace(b"kinds: vector ", b"kinds: list ", 1) + data[end:])
-
-
-def _check_whole(path: Path, size: int) -> None:
-    """Decompress the file (after the NRRD header) to its end: checksum and number of bytes must fit."""
-    count = 0
-    try:
-        with path.open("rb") as file:
-            if path.suffix == ".nrrd":
-                while file.readline() not in (b"\n", b""):
-                    pass
-            with gzip.open(file, "rb") as packed:
-                while block := packed.read(_BLOCK):
-                    count += len(block)
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise OSError(errno.EIO, "it was cut off", str(path)) from error
-    if count != size:
-        raise OSError(errno.EIO, "it was cut off", str(path))
+def _replaced(header: bytes, old: bytes, new: bytes) -> bytes:
+    if header.count(old) != 1:
+        raise OSError(errno.EIO, "the image library wrote an unknown header")
+    return header.replace(old, new)

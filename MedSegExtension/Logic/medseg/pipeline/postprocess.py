@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from ..errors import ModelError
-from ..geometry.components import Box, Components, Mask, bounding_box, clumps, components, joined, shifted
+from ..geometry.components import Box, Components, Mask, bounding_box, boxes_of, clumps, components, joined, shifted
 from ..geometry.grid import Grid
 from ..geometry.morphology import closed, filled, opened
 from ..geometry.resample import resample
@@ -53,7 +52,7 @@ class _Segment:
 def _segments(layers: Sequence[Layer]) -> list[_Segment]:
     found = []
     for layer in layers:
-        boxes = ndimage.find_objects(layer.labels)
+        boxes = boxes_of(layer.labels)
         for item in layer.classes:
             found.append(_Segment(item, layer.labels, boxes[item.value - 1] if item.value <= len(boxes) else None))
     return found
@@ -167,9 +166,9 @@ def _kept(step: ComponentStep, found: Components, grid: Grid, axis: int, locatio
     if isinstance(step, KeepByLocation):
         assert location is not None
         shared = np.zeros(found.count, dtype=np.int64)
-        for box, labelled, first in found.pieces:
-            counts = np.bincount(labelled[location[box]])[1:]
-            shared[first : first + len(counts)] = counts
+        for piece in found.pieces:
+            counts = np.bincount(piece.labelled[location[piece.box]])[1:]
+            shared[piece.first : piece.first + len(counts)] = counts
         return np.asarray(shared >= step.minimum_voxels)
     return found.largest(axis if step.connectivity in (4, 8) else None)
 
