@@ -200,7 +200,7 @@ def test_cut_off_file_is_noticed(tmp_path: Path, kind: str) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(OSError, match="[Ff]ile too large"):
+        with pytest.raises(OSError, match=r"[Ff]ile too large"):
             if kind == "segmentation":
                 array = noise.integers(0, 255, grid.shape).astype(np.uint8)
                 write_segmentation(tmp_path / "x.seg.nrrd", [Layer(array, ())], grid)
