@@ -275,6 +275,35 @@ def test_a_result_of_the_segment_tab_is_taken_over_with_its_scores(opened: Opene
     assert reviewing.review.left == 0 and not tab.actions.correct_button.enabled
 
 
+def test_a_threshold_regrows_the_finding_with_a_live_outline(tab: Any) -> None:
+    """The reader sees what the model was less sure of before it becomes part of the mask."""
+    from medseg.geometry.volume import Volume
+    from medseg_mrml import node_from_volume
+    from medseg_panel.review.reviewing import work_of_nodes
+
+    sure = np.where(lesions() == 1, 0.9, 0.0).astype(np.float32)
+    sure[2:5, 3:7, 9:12] = 0.3
+    node = node_from_volume(Volume(sure, grid(SIZE)), tab.opened.scene, name="flair normal probability")
+    volume, mask = tab.ui.volume.currentNode(), tab.mask_node
+    work, _ = work_of_nodes(volume, mask, tab.root, probabilities={"normal": node})
+    assert tab.open(work)
+    reviewing = tab.reviewing
+    assert rows(tab)[0][4] == "0.90" and tab.threshold.widget.isVisibleTo(tab.widget)
+    tab.threshold.slider.value = 25
+    outline = next(n for n in segmentations(tab) if n.GetName() == "MedSeg finding")
+    from medseg_mrml.reviewed import masks_of
+
+    assert masks_of(outline, volume).layers[0].labels.sum() == 60 + 36 and (shown(tab) == lesions()).all()
+    tab.threshold._take()
+    assert (shown(tab)[2:5, 3:7, 4:12] == 1).all() and reviewing.review.findings[reviewing.current].voxels == 96
+    press(tab, "Z")
+    assert (shown(tab) == lesions()).all()
+    tab.threshold.all.checked = True
+    tab.threshold.slider.value = 95
+    tab.threshold._take()
+    assert set(np.unique(shown(tab))) == {0, 2}
+
+
 def test_the_scene_is_closed_in_the_middle(tab: Any) -> None:
     reviewing = started(tab)
     press(tab, "X")

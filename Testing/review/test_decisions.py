@@ -18,7 +18,7 @@ from medseg.errors import InputError
 from medseg.geometry.grid import Grid
 from medseg.io import Segmentation
 from medseg.result import Layer, SegmentClass
-from medseg.review.decisions import Decision, Review, grown
+from medseg.review.decisions import Decision, Review
 from support.geometry import grids
 
 GRID = Grid((30, 24, 12), (1.0, 1.0, 2.0), (5.0, -6.0, 7.0), np.eye(3))
@@ -158,15 +158,3 @@ def test_a_rejected_finding_stays_in_the_list_when_others_are_drawn_beside_it() 
     assert work.decision(one).state == "rejected" and len(work.findings) == 2
     work.decide(one, "accepted")
     assert work.reviewed().mask("abnormal").sum() == 4 and work.reviewed().mask("normal").sum() == 2
-
-
-def test_a_finding_is_grown_where_the_probability_allows() -> None:
-    probability = np.zeros(GRID.shape, np.float32)
-    probability[5, 5:15, 10], probability[5, 20, 10] = np.linspace(0.1, 1, 10), 1
-    seed = np.zeros(GRID.shape, bool)
-    seed[5, 14, 10] = True
-    for threshold, voxels in ((0.95, 1), (0.5, 6), (0.05, 10)):
-        box, mask = grown(probability, seed, threshold)
-        assert mask.sum() == voxels and mask.shape == probability[box].shape
-    work = review(seed.astype(np.uint8), probabilities={"normal": probability})
-    assert next(iter(work.findings.values())).probability == 1

@@ -13,10 +13,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from ..errors import InputError
-from ..geometry.components import Box, bounding_box, difference, joined, structure
+from ..geometry.components import Box, difference, joined
 from ..io.segmentations import Segmentation
 from ..result import Layer
 from .findings import ORDERS, Finding, components_of, measure, reviewed_classes
@@ -365,19 +364,3 @@ class Review:
         offset: tuple[int, int, int] = (0, 0, 0),
     ) -> list[Finding]:
         return measure(numbers, wanted, self.grid, offset, self._probabilities.get)
-
-
-def grown(probability: Labels, seed: npt.NDArray[np.bool_], threshold: float, reach: int = 40) -> tuple[Box, Labels]:
-    """Where ``probability`` (K, J, I) is at least ``threshold`` and connected with the mask ``seed``: (box, mask
-    there).
-
-    Looked at is the seed's box and ``reach`` voxels around it, so that a slider can be followed.
-    """
-    box = bounding_box(seed)
-    if box is None:
-        raise InputError("There is no finding to grow from.")
-    k, j, i = (slice(max(0, s.start - reach), min(n, s.stop + reach)) for s, n in zip(box, seed.shape, strict=True))
-    near: Box = (k, j, i)
-    found, _ = ndimage.label(probability[near] >= threshold, structure=structure(26, 0))
-    ids = np.unique(found[seed[near]])
-    return near, np.isin(found, ids[ids > 0])

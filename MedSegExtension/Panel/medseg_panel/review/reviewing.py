@@ -25,6 +25,7 @@ from medseg.result import Table
 from medseg.review.case_file import CaseReview, save_version, take_decisions, write_case
 from medseg.review.cases import case_folder
 from medseg.review.decisions import Review
+from medseg.review.regrow import all_regrown, grown, regrown
 from medseg.review.resuming import OpenCase, open_review, take_mask
 from medseg.review.slices import SliceReview, slice_findings
 from medseg_mrml.arrays import array_of, grid_of
@@ -104,6 +105,7 @@ class Reviewing:
         self.scene, self.work, self.volume = scene, work, work.volume
         self._on_change, self._on_drawn = on_change, on_drawn
         self._own = False
+        self._maps: dict[str, Labels] = {}
         self._observers: list[Any] = []
         self._spotlight, self._faded = Spotlight(scene), Faded()
         self._source_shown: bool | None = None
@@ -124,7 +126,8 @@ class Reviewing:
             assert work.slices is not None
             return SliceReview(slice_findings(work.slices), grid_of(work.volume), work.case, work.model_id)
         maps = {name: _map(node, work.masks.grid) for name, node in (work.probabilities or {}).items()}
-        return Review(work.masks, probabilities={name: array for name, array in maps.items() if array is not None})
+        self._maps = {name: array for name, array in maps.items() if array is not None}
+        return Review(work.masks, probabilities=self._maps)
 
     def _new_kept(self) -> CaseReview:
         work = self.work
@@ -225,6 +228,36 @@ class Reviewing:
         self.take_drawing()
         self.opened.journal.edited(layer, labels)
         self._after(None)
+
+    # -- thresholds ---------------------------------------------------------------------------------------------
+
+    def probability_of(self, id: int) -> Labels | None:
+        """The map (K, J, I) of a finding's class, None where it was not kept."""
+        return self._maps.get(self.review.class_of(id)) if id in self.review.findings else None
+
+    def preview(self, id: int, threshold: float) -> None:
+        """Outline a finding as it would be at ``threshold``."""
+        probability, seed = self.probability_of(id), self.review.mask(id)
+        if probability is not None and seed.any():
+            self.outline(*grown(probability, self.review.findings[id].slices, seed, threshold))
+
+    def regrow(self, id: int, threshold: float) -> None:
+        """Give a finding the shape that it has at ``threshold``, as one step."""
+        self.take_drawing()
+        probability = self.probability_of(id)
+        if probability is None:
+            return
+        finding, seed = self.review.findings[id], self.review.mask(id)
+        box, mask = grown(probability, finding.slices, seed, threshold)
+        labels = self.review.labels[finding.layer]
+        self.draw(finding.layer, regrown(labels, self.value_of(id), finding.slices, seed, box, mask))
+
+    def regrow_all(self, id: int, threshold: float) -> None:
+        """Give all findings of the class of ``id`` the shape that they have at ``threshold``, as one step."""
+        self.take_drawing()
+        probability, layer = self.probability_of(id), self.review.findings[id].layer
+        if probability is not None:
+            self.draw(layer, all_regrown(self.review.labels[layer], self.value_of(id), probability, threshold))
 
     def take_version(self, mask: Segmentation) -> list[str]:
         """Make a saved mask the reviewed one, as steps that can be undone; sentences of what was left out."""

@@ -19,6 +19,7 @@ from ..segment.menus import add_action
 from .actions import Actions
 from .findings_list import FindingsList
 from .layout import ReviewWidgets, button, row
+from .threshold import ThresholdSection
 
 _FOLDER_SETTING = "MedSeg/ReviewFolder"
 #: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
@@ -44,6 +45,7 @@ class ReviewTab:
         self.list = FindingsList(self.go)
         self._add_switches()
         self.actions = Actions(self, self._scene, self.widget, lambda: bool(self.go_on.checked))
+        self.threshold = ThresholdSection(self)
         self._add_widgets()
         self._drawn_timer = self._timer(_DRAWN, self.actions.take_drawing)
         self._count_timer = self._timer(_COUNTED, self._show_changes)
@@ -68,6 +70,7 @@ class ReviewTab:
         ui.work.addWidget(self.list.widget, 1)
         for widgets in self.actions.rows:
             ui.work.addLayout(widgets)
+        ui.work.addWidget(self.threshold.widget)
         ui.work.addWidget(self.actions.editor.section)
         ui.work.addWidget(self.changes)
         ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.more, stretch=1))
@@ -211,6 +214,7 @@ class ReviewTab:
         self.reviewing.go(id)
         self._place_timer.start()
         self.list.select(id)
+        self.threshold.update()
         self._update()
 
     # -- versions -----------------------------------------------------------------------------------------------
