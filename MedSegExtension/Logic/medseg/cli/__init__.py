@@ -79,6 +79,10 @@ ChooseOption = Annotated[
     list[str] | None,
     typer.Option(metavar="NAME=OPTION", help="Take another option of one of the model's choices; repeat for each."),
 ]
+DicomFormOption = Annotated[
+    str, typer.Option(metavar="binary|labelmap|both", help="Form of the masks in DICOM: most viewers read binary.")
+]
+DeidentifyOption = Annotated[bool, typer.Option("--deidentify", help="DICOM objects that name nobody.")]
 WindowOption = Annotated[
     list[str] | None,
     typer.Option(metavar="LEVEL,WIDTH", help="In place of the model's windows, where it allows that; repeat for each."),
@@ -126,6 +130,9 @@ def run(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
     mirror: MirrorOption = False,
     scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
+    dicom_form: DicomFormOption = "binary",
+    deidentify: DeidentifyOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -134,6 +141,7 @@ def run(
     from .console import Command
 
     def body(command: Command) -> int:
+        from ..dicom_out.write import dicom_options
         from ..pipeline.run import RunOptions
         from .cases import run_command
 
@@ -153,6 +161,7 @@ def run(
             force=force,
             scene=scene,
             options=options,
+            dicom=dicom_options(dicom_form, deidentify) if dicom else None,
         )
 
     execute(body, as_json=as_json, debug=debug)

@@ -13,6 +13,8 @@ from .console import Command, exit_code, rows_of, worst
 from .interrupt import claimed
 
 if TYPE_CHECKING:
+    from ..dicom_out.sink import DicomSink
+    from ..dicom_out.write import DicomOptions
     from ..engine.session_cache import SessionCache
     from ..geometry.volume import Volume
     from ..model.manifest.schema import Manifest
@@ -43,7 +45,8 @@ class Case:
 class Work:
     """What all cases of a command share. ``scene``: also make ``scene.mrb`` and ``preview.png``.
 
-    ``frame``: the frame of 4D images that is meant, from 1; ``all_frames``: run each.
+    ``frame``: the frame of 4D images that is meant, from 1; ``all_frames``: run each. ``dicom``: also write DICOM
+    objects, None for none.
     """
 
     model: Model
@@ -53,12 +56,14 @@ class Work:
     scene: bool = True
     frame: int | None = None
     all_frames: bool = False
+    dicom: DicomOptions | None = None
     networks: SessionCache = field(default_factory=lambda: _networks())
 
 
 def run_command(
     command: Command, model: str, inputs: list[Path], named: list[str], output: Path, *, weights: Path | None,
     series: str | None, frame: str | None, force: bool, scene: bool, options: RunOptions,
+    dicom: DicomOptions | None = None,
 ) -> int:  # fmt: skip
     """Run all cases; the exit code of the worst."""
     from ..model.package import load_model
@@ -66,7 +71,7 @@ def run_command(
     loaded = load_model(model, weights=weights)
     cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
     number = None if frame in (None, "all") else parse_frame(frame)
-    work = Work(loaded, options, series, force, scene, number, frame == "all")
+    work = Work(loaded, options, series, force, scene, number, frame == "all", dicom)
     outcomes: list[dict[str, Any]] = []
     codes: list[int] = []
     command.document["results"] = outcomes
@@ -109,7 +114,7 @@ def run_case(command: Command, work: Work, case: Case) -> list[dict[str, Any]]:
             for n, path in case.files.items()
         }
     if not work.all_frames:
-        return [run_volumes(command, work, case, volumes, monitor)]
+        return [run_volumes(command, work, case, volumes, monitor, dicom_sink(work, case, work.frame, monitor))]
     counts = {len(volume.frames) for volume in volumes.values() if volume.frames} or {1}
     if len(counts) > 1:
         raise InputError(f"{case.name}: its channels have different numbers of frames ({sorted(counts)}).")
@@ -119,12 +124,24 @@ def run_case(command: Command, work: Work, case: Case) -> list[dict[str, Any]]:
         one = Case(f"{case.name} {name}", case.files, case.folder / name)
         check_output(one.folder, force=work.force)
         chosen = {n: volume.frame(number) if volume.frames else volume for n, volume in volumes.items()}
-        outcomes.append(run_volumes(command, work, one, chosen, command.monitor()))
+        own, several = command.monitor(), any(volume.frames for volume in volumes.values())
+        sink = dicom_sink(work, case, number if several else None, own)
+        outcomes.append(run_volumes(command, work, one, chosen, own, sink))
     return outcomes
 
 
+def dicom_sink(work: Work, case: Case, frame: int | None, monitor: Monitor) -> DicomSink | None:
+    """What writes the DICOM objects of a case, where they are asked for; asked before the run, since it may refuse."""
+    if work.dicom is None:
+        return None
+    from ..dicom_out.sink import DicomSink
+
+    first = case.files[work.model.manifest.channels[0].name]
+    return DicomSink.of(first, work.dicom, series=work.series, frame=frame, monitor=monitor)
+
+
 def run_volumes(
-    command: Command, work: Work, case: Case, volumes: dict[str, Volume], monitor: Monitor
+    command: Command, work: Work, case: Case, volumes: dict[str, Volume], monitor: Monitor, dicom: DicomSink | None
 ) -> dict[str, Any]:
     """Run and write one case whose volumes are read."""
     from ..output.folder import write_result
@@ -136,8 +153,10 @@ def run_volumes(
     with claimed(case.folder, command.on_abandon):
         write_result(
             result, case.folder, volume=first, model=model, force=work.force, monitor=monitor,
-            sinks=None if work.scene else (),
+            sinks=None if work.scene else (), further={"dicom": dicom} if dicom else None,
         )  # fmt: skip
+    if dicom is not None:
+        dicom.check()
     summary = json.loads((case.folder / "result.json").read_text(encoding="utf-8"))
     show_result(command, case, result, summary)
     tables = {name: rows_of(table) for name, table in result.tables.items()}

@@ -31,7 +31,7 @@ _TAGS = (
 )  # fmt: skip
 
 # What the reader reckons with.
-_NUMBERS = (
+NUMBERS = (
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing", "SliceThickness",
     "NominalScannedPixelSpacing", "NumberOfFrames", "RescaleSlope", "RescaleIntercept", "PixelPaddingValue",
     "PixelPaddingRangeLimit", "WindowCenter", "WindowWidth", "GantryDetectorTilt",
@@ -67,7 +67,7 @@ def _read(
         if monitor is not None:
             monitor.progress(n, len(paths), "reading DICOM")
         dataset = read_dataset(path)
-        check_values(dataset, _NUMBERS, path.name)
+        check_values(dataset, NUMBERS, path.name)
         if n == 0:
             modality = modality_of(dataset)
             if modality is not None and not dataset.get("Modality"):
@@ -80,10 +80,10 @@ def _read(
                 )
             frames, done = read_frames(dataset, path)
             values = modality_values(frames, dataset, dataset, done, warnings, name)
-            film = read_film(dataset, values, modality, _tags(dataset), name, warnings)
+            film = read_film(dataset, values, modality, tags_of(dataset), name, warnings)
             return film if frame_number is None else film.frame(frame_number)
         slices += _slices(dataset, path, len(paths), name, warnings)
-        tags += [_tags(dataset, *groups) for groups in _groups(dataset)]
+        tags += [tags_of(dataset, *groups) for groups in groups_of(dataset)]
     common = _common_tags(tags, name, warnings)
     if common.get("PhotometricInterpretation") == "MONOCHROME1":
         warnings.append(f"{name} is stored with inverted grey values (MONOCHROME1); its values were kept as they are.")
@@ -116,7 +116,7 @@ def _read(
 
 def _slices(dataset: Any, path: Path, files: int, name: str, warnings: list[str]) -> list[Slice]:
     frames, done = read_frames(dataset, path)
-    groups = list(_groups(dataset))
+    groups = list(groups_of(dataset))
     if len(groups) != len(frames):
         raise InputError(
             f"{path.name} has {len(frames)} frames without a position each (a cine or a stack that is not in patient "
@@ -126,11 +126,11 @@ def _slices(dataset: Any, path: Path, files: int, name: str, warnings: list[str]
     for frame, group in zip(frames, groups, strict=True):
         rescale = next((g for g in group if "RescaleSlope" in g), dataset)
         pixels = modality_values(frame[np.newaxis], dataset, rescale, done, warnings, name)[0]
-        slices.append(_slice(pixels, dataset, group, path, files * len(frames), name, warnings))
+        slices.append(slice_of(pixels, dataset, group, path, files * len(frames), name, warnings))
     return slices
 
 
-def _slice(
+def slice_of(
     pixels: Array, dataset: Any, group: tuple[Any, ...], path: Path, count: int, name: str, warnings: list[str]
 ) -> Slice:
     def numbers(keyword: str, length: int) -> tuple[float, ...] | None:
@@ -177,7 +177,7 @@ def _facts(dataset: Any, group: tuple[Any, ...]) -> dict[str, Any]:
     return found
 
 
-def _groups(dataset: Any) -> Iterator[tuple[Any, ...]]:
+def groups_of(dataset: Any) -> Iterator[tuple[Any, ...]]:
     """Per frame, where its geometry and rescale may be: per-frame and shared functional groups (PS3.3 C.7.6.16)."""
     if "PerFrameFunctionalGroupsSequence" not in dataset:
         yield ()
@@ -192,7 +192,7 @@ def _flat(groups: Any) -> tuple[Any, ...]:
     return tuple(e.value[0] for g in groups or [] for e in g if e.VR == "SQ" and e.value)
 
 
-def _tags(dataset: Any, *groups: Any) -> dict[str, Any]:
+def tags_of(dataset: Any, *groups: Any) -> dict[str, Any]:
     tags = {}
     for keyword in _TAGS:
         value = next((h.get(keyword) for h in (*groups, dataset) if h.get(keyword) is not None), None)

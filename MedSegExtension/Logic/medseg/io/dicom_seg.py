@@ -16,12 +16,11 @@ import pydicom
 from ..errors import InputError
 from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
+from .dicom_seg_places import film_grid, grid_of_frames, is_film
 from .label_names import Color, palette_color
 
 _SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
-_MOST_GAPS = 20
-_EVEN = 0.1
 # CIE XYZ of the white point D50, which PS3.3 C.10.7.1.1 names, and the matrix to linear sRGB (Bradford-adapted).
 _WHITE = np.array([0.9642, 1.0, 0.8249])
 _TO_SRGB = np.array([[3.1339, -1.6169, -0.4906], [-0.9788, 1.9161, 0.0335], [0.0719, -0.2290, 1.4052]])
@@ -54,10 +53,19 @@ def read_dicom_seg(path: Path) -> tuple[Grid, tuple[Layer, ...], list[str]]:
     if len(groups) != len(frames):
         raise InputError(f"{path.name} has {len(frames)} frames, but places for {len(groups)}; export it again.")
     told: list[str] = []
-    grid, at = _grid(dataset, groups, frames.shape[1:], path.name)
+    labelmap = str(dataset.get("SegmentationType", "BINARY")) == "LABELMAP" or str(dataset.SOPClassUID) == _LABEL_MAP
+    numbers = [0] * len(groups) if labelmap else [_segment_of(group, dataset, path.name) for group in groups]
+    if is_film(dataset, groups):
+        grid, at = film_grid(dataset, frames.shape[1:], told, path.name), np.zeros(len(groups), np.int64)
+    else:
+        grid, placed = grid_of_frames(dataset, groups, frames.shape[1:], told, path.name)
+        at = np.array([one.k for one in placed], np.int64)
+        if any(one.shift != (0, 0) for one in placed) or len(placed) != len(frames):
+            frames = np.stack([one.of(frames, grid.shape[1:]) for one in placed])
+            numbers = [numbers[one.frame] for one in placed]
     kind = str(dataset.get("SegmentationType", "BINARY"))
     classes = _classes(dataset)
-    if kind == "LABELMAP" or str(dataset.SOPClassUID) == _LABEL_MAP:
+    if labelmap:
         labels = np.zeros(grid.shape, np.uint8 if frames.max(initial=0) < 256 else np.uint16)
         labels[at] = frames
         known = tuple(c for c in classes if c.value > 0)
@@ -66,7 +74,6 @@ def read_dicom_seg(path: Path) -> tuple[Grid, tuple[Layer, ...], list[str]]:
         top = float(dataset.get("MaximumFractionalValue") or frames.max(initial=1))
         told.append(f"{path.name} holds fractions; voxels of at least one half were taken.")
         frames = frames >= top / 2
-    numbers = [_segment_of(group, dataset, path.name) for group in groups]
     return grid, _layers(frames, numbers, at, classes, grid, path.name), told
 
 
@@ -102,47 +109,6 @@ def _segment_of(group: Any, dataset: Any, name: str) -> int:
         if found:
             return int(found[0].ReferencedSegmentNumber)
     raise InputError(f"{name} does not say which segment its frames belong to; export it again.")
-
-
-def _grid(dataset: Any, groups: list[Any], size: tuple[int, int], name: str) -> tuple[Grid, npt.NDArray[np.int64]]:
-    """The grid, and the slice k of each frame."""
-    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
-
-    def group_item(group: Any, sequence: str) -> Any:
-        found = group.get(sequence) or shared.get(sequence)
-        if not found:
-            raise InputError(
-                f"{name} has no {sequence.removesuffix('Sequence')}, so its place is not known; export it again."
-            )
-        return found[0]
-
-    orientation = np.array(
-        [float(v) for v in group_item(groups[0], "PlaneOrientationSequence").ImageOrientationPatient]
-    )
-    measures = group_item(groups[0], "PixelMeasuresSequence")
-    row, column = orientation[:3], orientation[3:]
-    normal = np.cross(row, column)
-    positions = np.array(
-        [[float(v) for v in group_item(g, "PlanePositionSequence").ImagePositionPatient] for g in groups]
-    )
-    heights = positions @ normal
-    levels = np.unique(np.round(heights, 4))
-    gaps = np.diff(levels)
-    stated = measures.get("SpacingBetweenSlices")
-    step = float(gaps.min()) if gaps.size else float(stated or measures.get("SliceThickness") or 1.0)
-    if stated and gaps.size and abs(step / float(stated) - round(step / float(stated))) < _EVEN / 2:
-        step = float(stated)  # frames between may have been left out
-    at = np.rint((heights - levels[0]) / step).astype(np.int64)
-    count = int(at.max()) + 1
-    if count > _MOST_GAPS * max(len(levels), 1) + 1 or np.abs((heights - levels[0]) / step - at).max() > _EVEN:
-        raise InputError(
-            f"{name}: its slices are not evenly spaced ({step:.3g} to {gaps.max(initial=step):.3g} mm); save again."
-        )
-    first = positions[int(np.argmin(heights))]
-    spacing = [float(v) for v in measures.PixelSpacing]
-    direction = np.stack([row, column, normal], axis=1)
-    grid = Grid((size[1], size[0], count), (spacing[1], spacing[0], step), tuple(first), direction)
-    return grid, at
 
 
 def _classes(dataset: Any) -> list[SegmentClass]:

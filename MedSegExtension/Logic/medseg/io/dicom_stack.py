@@ -49,6 +49,50 @@ class Slice:
         return _axes(self)[:, 2]
 
 
+@dataclass(frozen=True, eq=False)
+class Lie:
+    """How slices in order lie. ``heights``: mm along the normal; ``in_plane``: (K, 2) mm of shift along i and j.
+
+    ``spacing``: mm between pixels along i and j.
+    """
+
+    heights: Vector
+    in_plane: Vector
+    spacing: tuple[float, float]
+
+    @property
+    def gaps(self) -> Vector:
+        """Distances of neighbours along the normal in mm."""
+        return np.diff(self.heights)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a slice is not at its place of an even spacing."""
+        if len(self.heights) < 2:
+            return False
+        gap = float(self.gaps.mean())
+        even = self.heights[0] + gap * np.arange(len(self.heights))
+        return bool(np.abs(self.heights - even).max() > _GAP_TOLERANCE * gap)
+
+    @property
+    def sheared(self) -> bool:
+        """Whether slices are shifted in the plane."""
+        return bool(np.abs(self.in_plane / self.spacing).max() > _SHIFT_TOLERANCE)
+
+    @property
+    def regular(self) -> bool:
+        """Whether the slices are a volume as they are."""
+        return not self.uneven and not self.sheared
+
+
+def lie(slices: list[Slice]) -> Lie:
+    """How ``slices``, which are in order, lie."""
+    axes = _axes(slices[0])
+    heights = np.array([float(s.position @ axes[:, 2]) for s in slices])
+    in_plane = np.array([axes[:, :2].T @ (s.position - slices[0].position) for s in slices])
+    return Lie(heights, in_plane, slices[0].spacing)
+
+
 def build(
     slices: list[Slice], padding: float | None, name: str, tilt: float | None, warnings: list[str]
 ) -> tuple[Array, Grid, SliceStack | None]:
@@ -59,40 +103,27 @@ def build(
     """
     first = slices[0]
     _check_alike(slices, name)
-    axes = _axes(first)
-    normal = axes[:, 2]
     slices = in_order(slices)
-    heights = np.array([float(s.position @ normal) for s in slices])
-    gaps = np.diff(heights)
-    _check_duplicates(heights, gaps, name)
+    found = lie(slices)
+    _check_duplicates(found.heights, found.gaps, name)
+    if len(slices) == 1 and first.thickness is None:
+        warnings.append(f"{name} is one slice without a thickness; 1 mm was assumed.")
+    grid = volume_grid(slices)
     if len(slices) == 1:
-        thickness = first.thickness
-        if thickness is None:
-            warnings.append(f"{name} is one slice without a thickness; 1 mm was assumed.")
-        grid = Grid((first.pixels.shape[1], first.pixels.shape[0], 1), (*first.spacing, thickness or 1.0),
-                    _xyz(first.position), axes)  # fmt: skip
         return first.pixels[np.newaxis], grid, None
-
-    mean_gap = float(gaps.mean())
-    off_place = float(np.abs(heights - (heights[0] + mean_gap * np.arange(len(slices)))).max())
-    uneven = off_place > _GAP_TOLERANCE * mean_gap
-    in_plane = np.array([axes[:, :2].T @ (s.position - slices[0].position) for s in slices])
-    shift = np.abs(in_plane / first.spacing).max()
-    sheared = bool(shift > _SHIFT_TOLERANCE)
-    if uneven:
-        warnings.append(_describe_gaps(gaps, heights, name))
-    if sheared:
-        warnings.append(_describe_shear(in_plane, heights, tilt, name))
+    if found.uneven:
+        warnings.append(_describe_gaps(found.gaps, found.heights, name))
+    if found.sheared:
+        warnings.append(_describe_shear(found.in_plane, found.heights, tilt, name))
     dtype = np.result_type(*[s.pixels.dtype for s in slices])
-    if not uneven and not sheared:
-        size = (first.pixels.shape[1], first.pixels.shape[0], len(slices))
-        grid = Grid(size, (*first.spacing, mean_gap), _xyz(slices[0].position), axes)
+    if found.regular:
         return np.stack([s.pixels for s in slices]).astype(dtype, copy=False), grid, None
     if first.pixels.ndim != 2:
         raise InputError(f"{name} is a colour series whose slices are not on a regular grid; this is not supported.")
-    stack = _stack(slices, axes, gaps, dtype)
+    pixels = np.stack([s.pixels for s in slices]).astype(dtype, copy=False)
+    stack = SliceStack(pixels, slice_grids(slices), tuple(s.uid for s in slices))
     outside = float(stack.pixels.min()) if padding is None else padding
-    array, grid = _regular(stack, heights, in_plane, axes, float(np.median(gaps)), outside)
+    array = _interpolated(stack, found, grid, outside)
     warnings.append(
         f"{name} was interpolated onto a regular grid of {'x'.join(map(str, grid.size))} voxels of "
         f"{' x '.join(f'{s:.4g}' for s in grid.spacing)} mm; networks that work on acquired slices are given those."
@@ -184,43 +215,62 @@ def _describe_shear(in_plane: Vector, heights: Vector, tilt: float | None, name:
     )
 
 
-def _stack(slices: list[Slice], axes: npt.NDArray[np.float64], gaps: Vector, dtype: np.dtype[np.generic]) -> SliceStack:
+def slice_grids(slices: list[Slice]) -> tuple[Grid, ...]:
+    """The one-slice grid of each of ``slices``, which are in order: true position, and its own thickness."""
+    axes, gaps = _axes(slices[0]), lie(slices).gaps
     grids = []
     for n, one in enumerate(slices):
         near = gaps[max(n - 1, 0) : n + 1]
-        thickness = one.thickness or float(near.min())
+        thickness = one.thickness or (float(near.min()) if near.size else 1.0)
         size = (one.pixels.shape[1], one.pixels.shape[0], 1)
         grids.append(Grid(size, (*one.spacing, thickness), _xyz(one.position), axes))
-    pixels = np.stack([s.pixels for s in slices]).astype(dtype, copy=False)
-    return SliceStack(pixels, tuple(grids), tuple(s.uid for s in slices))
+    return tuple(grids)
 
 
-def _regular(
-    stack: SliceStack, heights: Vector, in_plane: Vector, axes: npt.NDArray[np.float64], gap: float, outside: float
-) -> tuple[Array, Grid]:
-    """Linear interpolation of the slices onto an orthogonal grid that holds all of them.
+def volume_grid(slices: list[Slice]) -> Grid:
+    """The grid of the volume that `build` makes of ``slices``, which are in order."""
+    first, axes, found = slices[0], _axes(slices[0]), lie(slices)
+    rows, columns = first.pixels.shape[:2]
+    if len(slices) == 1:
+        return Grid((columns, rows, 1), (*first.spacing, first.thickness or 1.0), _xyz(first.position), axes)
+    if found.regular:
+        step = float(found.gaps.mean())
+        return Grid((columns, rows, len(slices)), (*first.spacing, step), _xyz(first.position), axes)
+    spacing, gap = np.array(first.spacing), float(np.median(found.gaps))
+    low, extra = _margins(found.in_plane / spacing)
+    count = int(np.floor((found.heights[-1] - found.heights[0]) / gap + 0.5)) + 1
+    origin = np.array(first.position) + axes[:, :2] @ (low * spacing)
+    return Grid((columns + extra[0], rows + extra[1], count), (*first.spacing, gap), _xyz(origin), axes)
+
+
+def _margins(offsets: Vector) -> tuple[Vector, tuple[int, int]]:
+    """Least offset in whole pixels (i, j), and how many pixels all slices together need beyond one slice's."""
+    low = np.floor(offsets.min(axis=0) + 1e-6)
+    extra = np.ceil(offsets.max(axis=0) - low - 1e-6).astype(int)
+    return low, (int(extra[0]), int(extra[1]))
+
+
+def _interpolated(stack: SliceStack, found: Lie, grid: Grid, outside: float) -> Array:
+    """Linear interpolation of the slices onto ``grid``, the orthogonal one that holds all of them.
 
     In the plane each slice is shifted by its true offset; between slices the two neighbours are weighted by distance.
     Where only one neighbour reaches (the stack is sheared), the nearer slice decides: its value, or ``outside``.
     """
-    rows, columns = stack.pixels.shape[1:]
-    spacing = np.array(stack.grids[0].spacing[:2])
-    offsets = in_plane / spacing  # (K, 2) in pixels along i, j
-    low = np.floor(offsets.min(axis=0) + 1e-6)
-    extra = np.ceil(offsets.max(axis=0) - low - 1e-6).astype(int)
-    shape = (rows + int(extra[1]), columns + int(extra[0]))
-    count = int(np.floor((heights[-1] - heights[0]) / gap + 0.5)) + 1
+    heights = found.heights
+    offsets = found.in_plane / np.array(grid.spacing[:2])  # (K, 2) in pixels along i, j
+    low, _ = _margins(offsets)
+    count, *shape = grid.shape
     integer = np.issubdtype(stack.pixels.dtype, np.integer)
-    array = np.empty((count, *shape), stack.pixels.dtype)
+    array = np.empty(grid.shape, stack.pixels.dtype)
     placed: dict[int, Array] = {}
     for k in range(count):
-        at = heights[0] + k * gap
+        at = heights[0] + k * grid.spacing[2]
         upper = int(np.clip(np.searchsorted(heights, at, side="right"), 1, len(heights) - 1))
         lower = upper - 1
         weight = float(np.clip((at - heights[lower]) / (heights[upper] - heights[lower]), 0, 1))
         for n in (lower, upper):
             if n not in placed:
-                placed[n] = _place(stack.pixels[n], offsets[n] - low, shape)
+                placed[n] = _place(stack.pixels[n], offsets[n] - low, (shape[0], shape[1]))
         placed = {n: placed[n] for n in (lower, upper)}  # only the two neighbours are held
         one, other = placed[lower], placed[upper]
         blend = one * (1 - weight) + other * weight
@@ -228,8 +278,7 @@ def _regular(
         blend = np.where(np.isnan(blend), nearer, blend)
         blend = np.where(np.isnan(blend), outside, blend)
         array[k] = np.rint(blend) if integer else blend
-    origin = np.array(stack.grids[0].origin) + axes[:, :2] @ (low * spacing)
-    return array, Grid((shape[1], shape[0], count), (float(spacing[0]), float(spacing[1]), gap), _xyz(origin), axes)
+    return array
 
 
 def _place(pixels: Array, offset: Vector, shape: tuple[int, int]) -> npt.NDArray[np.float64]:

@@ -39,7 +39,7 @@ def read_film(
         pixels = to_grey(pixels, name, warnings)
     if pixels.ndim == 2:
         pixels = _display(dataset, pixels, tags, name, warnings)
-    grid = _grid(dataset, tags, name, warnings)
+    grid = film_place(dataset, tags, name, warnings)
     return Volume(pixels[np.newaxis], grid, modality, name, tags, None, tuple(dict.fromkeys(warnings)))
 
 
@@ -112,16 +112,23 @@ def _padding(values: Array, tags: dict[str, Any]) -> Array:
     return np.asarray((values >= low) & (values <= high))
 
 
-def _grid(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) -> Grid:
+def film_place(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) -> Grid:
     rows, columns = int(dataset.Rows), int(dataset.Columns)
     grid = film_grid(columns, rows, _spacing(dataset, tags, name, warnings))
-    letters = [str(v)[:1] for v in tags.get("PatientOrientation", []) or []]
+    if (facing := faced(grid, tags.get("PatientOrientation"))) is not None:
+        return facing
+    warnings.append(f"{name} does not say how the patient faces; it was taken as a frontal film (columns to the Left).")
+    return grid
+
+
+def faced(grid: Grid, orientation: Any) -> Grid | None:
+    """``grid`` with rows and columns as Patient Orientation says, None where it does not say it."""
+    letters = [str(v)[:1] for v in orientation or []]
     if len(letters) == 2 and all(v in _AXES for v in letters):
         i, j = (np.array(_AXES[v], dtype=float) for v in letters)
         if abs(float(i @ j)) < 0.5:
             return Grid(grid.size, grid.spacing, grid.origin, np.stack([i, j, np.cross(i, j)], axis=1))
-    warnings.append(f"{name} does not say how the patient faces; it was taken as a frontal film (columns to the Left).")
-    return grid
+    return None
 
 
 def _spacing(dataset: Any, tags: dict[str, Any], name: str, warnings: list[str]) -> tuple[float, float]:

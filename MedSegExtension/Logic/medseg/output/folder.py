@@ -42,6 +42,7 @@ def write_result(
     force: bool = False,
     monitor: Monitor | None = None,
     sinks: Mapping[str, Sink] | Iterable[str] | None = None,
+    further: Mapping[str, Sink] | None = None,
 ) -> Path:
     """Write ``result`` into ``folder`` and return that folder.
 
@@ -51,13 +52,14 @@ def write_result(
     only with ``force``; other files in ``folder`` are left alone.
 
     ``sinks``: names of installed sinks, or name -> callable; None runs all that are installed, ``()`` none.
+    ``further``: callables that run besides those.
 
     Raises `OutputError` (not writable, disk full, a file in the way, an earlier result without ``force``), `Cancelled`.
     """
     monitor = monitor or Monitor()
     target = Path(folder)
     check_output(target, force=force)
-    chosen = _chosen_sinks(sinks, monitor)
+    chosen = _chosen_sinks(sinks, monitor) | dict(further or {})
     made: list[Path] = []
     stage: Path | None = None
     try:

@@ -1,0 +1,118 @@
+"""`write_dicom`: the DICOM objects of a result into a folder, all or none."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import InputError, OutputError
+from ..io.dicom_source import DicomSource, read_source
+from ..monitor import Monitor
+from ..result import Result
+from .identity import mark_deidentified, prepared
+from .library import highdicom, quietly
+from .origin import Origin
+from .segmentation import SegmentationObject, binary, label_maps, probabilities
+
+Form = Literal["binary", "labelmap", "both"]
+FORMS: tuple[Form, ...] = ("binary", "labelmap", "both")
+
+
+@dataclass(frozen=True)
+class DicomOptions:
+    """``form``: of the masks. ``deidentified``: nobody is named. ``report``: also the Structured Report."""
+
+    form: Form = "binary"
+    deidentified: bool = False
+    report: bool = True
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise InputError(f"{self.form!r} is no form of DICOM masks; they are: {', '.join(FORMS)}.")
+
+
+def dicom_options(form: str, deidentified: bool) -> DicomOptions:
+    """The options as a command line gives them. Raises `InputError` where ``form`` is none."""
+    return DicomOptions(form, deidentified)  # type: ignore[arg-type]
+
+
+def check_source(source: DicomSource, options: DicomOptions, monitor: Monitor) -> DicomSource:
+    """``source`` made ready for `write_dicom`; worth asking before a long run.
+
+    Raises `InputError` where highdicom is missing, or its images cannot be referred to.
+    """
+    highdicom()
+    return prepared(source, deidentified=options.deidentified, monitor=monitor)
+
+
+def write_dicom(
+    result: Result,
+    images: DicomSource | str | Path | Sequence[str | Path],
+    folder: str | Path,
+    *,
+    options: DicomOptions | None = None,
+    monitor: Monitor | None = None,
+) -> list[Path]:
+    """Write the DICOM objects of ``result`` into ``folder`` and return their paths.
+
+    ``images``: what the first volume was read from: a folder, file, DICOMDIR, a list of files, or `read_source`.
+    Raises `InputError` where that cannot be referred to or the result does not lie on it, `OutputError` where
+    nothing can be written; nothing is then left behind.
+    """
+    options, monitor = options or DicomOptions(), monitor or Monitor()
+    with quietly():
+        source = images if isinstance(images, DicomSource) else read_source(images, monitor=monitor)
+        objects = build(result, check_source(source, options, monitor), options, monitor)
+        if not objects:
+            raise InputError("The result has neither segments nor measurements, so there is nothing to write as DICOM.")
+        return save(objects, Path(folder), monitor)
+
+
+def build(result: Result, source: DicomSource, options: DicomOptions, monitor: Monitor) -> dict[str, Any]:
+    """The objects by file name. ``source``: from `check_source`."""
+    origin = Origin.of(result)
+    made: list[SegmentationObject] = []
+    if result.layers:
+        monitor.progress(0, 3, "DICOM segmentation")
+        if options.form in ("binary", "both"):
+            made.append(binary(result, source, origin))
+        if options.form in ("labelmap", "both"):
+            made += label_maps(result, source, origin)
+        monitor.checkpoint()
+    if result.probabilities:
+        monitor.progress(1, 3, "DICOM probabilities")
+        made += probabilities(result, source, origin)
+        monitor.checkpoint()
+    objects = {one.file: one.dataset for one in made}
+    if options.deidentified:
+        for dataset in objects.values():
+            mark_deidentified(dataset)
+    return objects
+
+
+def save(objects: dict[str, Any], folder: Path, monitor: Monitor) -> list[Path]:
+    """Write ``objects`` by file name: into a hidden folder first, then moved in when all are complete."""
+    stage = folder / f".medseg-{secrets.token_hex(6)}"
+    made = not folder.exists()
+    try:
+        stage.mkdir(parents=True)
+        for n, (name, dataset) in enumerate(objects.items()):
+            monitor.progress(n, len(objects), name)
+            dataset.save_as(stage / name)
+            monitor.checkpoint()
+        for name in objects:
+            (stage / name).replace(folder / name)
+        made = False
+    except OSError as error:
+        raise OutputError(
+            f"The DICOM objects could not be written to {folder} ({error.strerror or error}); is the disk full?"
+        ) from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+        if made and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    return [folder / name for name in objects]
