@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slicer.i18n import tr as _
+
 from .collaborators import Collaborators, slicer_collaborators
 from .review.tab import ReviewTab
 from .seams import FinishedRun, Neighbours, Tab
+from .segment.runs import sentence_of
 from .segment.tab import SegmentTab
 
 __all__ = ["OTHER_TABS", "Collaborators", "Panel", "slicer_collaborators"]
@@ -35,7 +38,11 @@ class Panel:
         self.tabs: list[Tab] = [self.segment]
         self._shown: Tab = self.segment
         for make in OTHER_TABS if tabs is None else tabs:
-            tab = make(Neighbours(scene, others.dialogs, others.store, others.later, self.segment, self.show))
+            try:
+                tab = make(Neighbours(scene, others.dialogs, others.store, others.later, self.segment, self.show))
+            except Exception as error:  # a tab that cannot be made must not take the others with it
+                self.segment.run.log(_("A tab could not be made: {error}").format(error=sentence_of(error)))
+                continue
             ui.tabs.addTab(tab.widget, tab.title)
             self.tabs.append(tab)
         ui.tabs.connect("currentChanged(int)", self._tab_chosen)

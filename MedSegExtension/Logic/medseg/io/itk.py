@@ -10,6 +10,7 @@ import atexit
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,10 @@ from .headers import check_header
 
 log = logging.getLogger("medseg")
 _SHARED_MEMORY = Path("/dev/shm")
+_START = (
+    "import os, runpy, sys; sys.path[:0] = sys.argv.pop(1).split(os.pathsep); "
+    "runpy.run_module('medseg.io.itk_child', run_name='__main__', alter_sys=True)"
+)
 # A reader that hangs is ended; a slow disk or a network drive is given its time.
 _LEAST_SECONDS, _LEAST_BYTES_A_SECOND = 300.0, 1e6
 
@@ -158,13 +163,14 @@ class _Child:
 
     @staticmethod
     def _start() -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        # In 3D Slicer's own process the interpreter is PythonSlicer, which may set PYTHONPATH itself.
+        python = shutil.which("PythonSlicer") or sys.executable
+        paths = os.pathsep.join(p for p in sys.path if p)
         return subprocess.Popen(
-            [sys.executable, "-m", "medseg.io.itk_child"],
+            [python, "-c", _START, paths],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
         )
 
     def end(self) -> None:
