@@ -135,9 +135,11 @@ def dicom_sink(work: Work, case: Case, frame: int | None, monitor: Monitor) -> D
     if work.dicom is None:
         return None
     from ..dicom_out.sink import DicomSink
+    from ..pipeline.restore import segment_classes
 
-    first = case.files[work.model.manifest.channels[0].name]
-    return DicomSink.of(first, work.dicom, series=work.series, frame=frame, monitor=monitor)
+    manifest = work.model.manifest
+    first, classes = case.files[manifest.channels[0].name], tuple(segment_classes(manifest.classes))
+    return DicomSink.of(first, work.dicom, series=work.series, frame=frame, monitor=monitor, classes=classes)
 
 
 def run_volumes(

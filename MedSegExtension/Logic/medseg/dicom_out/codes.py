@@ -14,6 +14,9 @@ TISSUE = Code("85756007", "SCT", "Tissue")
 ABNORMAL = Code("49755003", "SCT", "Morphologically Abnormal Structure")
 LESION = Code("52988006", "SCT", "Lesion")
 
+#: The category of what a classifier names without codes of its own.
+FINDING = Code("404684003", "SCT", "Clinical finding")
+
 AI = Code("123110", "DCM", "Artificial Intelligence")
 PRIVATE_SCHEME = "99MEDSEG"
 

@@ -10,7 +10,7 @@ from ..errors import MedSegError
 from ..geometry.volume import Volume
 from ..io.dicom_source import DicomSource, read_source
 from ..monitor import Monitor
-from ..result import Result
+from ..result import Result, SegmentClass
 from .library import quietly
 from .write import DicomOptions, build, check_source, save
 
@@ -26,21 +26,26 @@ class DicomSink:
 
     source: DicomSource
     options: DicomOptions
+    classes: tuple[SegmentClass, ...] = ()
     _error: MedSegError | None = field(default=None, init=False)
 
     @classmethod
     def of(
-        cls, images: Path, options: DicomOptions, *, series: str | int | None, frame: int | None, monitor: Monitor
-    ) -> DicomSink:
-        """The sink for a result of ``images``. Raises `InputError` where they cannot be referred to."""
+        cls, images: Path, options: DicomOptions, *, series: str | int | None, frame: int | None, monitor: Monitor,
+        classes: tuple[SegmentClass, ...] = (),
+    ) -> DicomSink:  # fmt: skip
+        """The sink for a result of ``images``. ``classes``: the model's, for the codes of slice scores.
+
+        Raises `InputError` where the images cannot be referred to.
+        """
         source = read_source(images, series=series, frame=frame, monitor=monitor)
-        return cls(check_source(source, options, monitor), options)
+        return cls(check_source(source, options, monitor), options, classes)
 
     def __call__(self, result: Result, volume: Volume, folder: Path, model: Any, monitor: Monitor) -> None:
         """Write the objects of ``result`` into the folder ``dicom`` of ``folder``."""
         try:
             with quietly():
-                objects = build(result, self.source, self.options, monitor)
+                objects = build(result, self.source, self.options, monitor, classes=self.classes)
                 if objects:
                     save(objects, folder / FOLDER, monitor)
             if not objects:

@@ -12,10 +12,12 @@ from typing import Any, Literal
 from ..errors import InputError, OutputError
 from ..io.dicom_source import DicomSource, read_source
 from ..monitor import Monitor
-from ..result import Result
+from ..result import Result, SegmentClass
 from .identity import mark_deidentified, prepared
 from .library import highdicom, quietly
 from .origin import Origin
+from .report import report
+from .report_groups import Review
 from .segmentation import SegmentationObject, binary, label_maps, probabilities
 
 Form = Literal["binary", "labelmap", "both"]
@@ -55,24 +57,34 @@ def write_dicom(
     folder: str | Path,
     *,
     options: DicomOptions | None = None,
+    review: Review | None = None,
+    classes: Sequence[SegmentClass] = (),
     monitor: Monitor | None = None,
 ) -> list[Path]:
     """Write the DICOM objects of ``result`` into ``folder`` and return their paths.
 
     ``images``: what the first volume was read from: a folder, file, DICOMDIR, a list of files, or `read_source`.
+    ``review``: a reader's decisions, for the report. ``classes``: the model's, which give slice scores their codes.
     Raises `InputError` where that cannot be referred to or the result does not lie on it, `OutputError` where
     nothing can be written; nothing is then left behind.
     """
     options, monitor = options or DicomOptions(), monitor or Monitor()
     with quietly():
         source = images if isinstance(images, DicomSource) else read_source(images, monitor=monitor)
-        objects = build(result, check_source(source, options, monitor), options, monitor)
+        objects = build(result, check_source(source, options, monitor), options, monitor, review, classes)
         if not objects:
             raise InputError("The result has neither segments nor measurements, so there is nothing to write as DICOM.")
         return save(objects, Path(folder), monitor)
 
 
-def build(result: Result, source: DicomSource, options: DicomOptions, monitor: Monitor) -> dict[str, Any]:
+def build(
+    result: Result,
+    source: DicomSource,
+    options: DicomOptions,
+    monitor: Monitor,
+    review: Review | None = None,
+    classes: Sequence[SegmentClass] = (),
+) -> dict[str, Any]:
     """The objects by file name. ``source``: from `check_source`."""
     origin = Origin.of(result)
     made: list[SegmentationObject] = []
@@ -83,11 +95,19 @@ def build(result: Result, source: DicomSource, options: DicomOptions, monitor: M
         if options.form in ("labelmap", "both"):
             made += label_maps(result, source, origin)
         monitor.checkpoint()
+    masks = list(made)
     if result.probabilities:
         monitor.progress(1, 3, "DICOM probabilities")
         made += probabilities(result, source, origin)
         monitor.checkpoint()
     objects = {one.file: one.dataset for one in made}
+    if options.report:
+        monitor.progress(2, 3, "DICOM report")
+        # one set of masks is referred to: the binary one where there is one
+        referred = [m for m in masks if m.file == "segmentation.dcm"] or masks
+        document = report(result, source, referred, origin, review, classes)
+        if document is not None:
+            objects["report.dcm"] = document
     if options.deidentified:
         for dataset in objects.values():
             mark_deidentified(dataset)
