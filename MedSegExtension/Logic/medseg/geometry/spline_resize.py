@@ -44,16 +44,20 @@ def resize_thick(array: npt.NDArray[Any], shape: Sequence[int], order: int, axis
     old, new = len(between), shape[axis]
     if old == new:
         return np.ascontiguousarray(np.moveaxis(between, 0, axis))
-    position = old / new * (np.arange(new) + 0.5) - 0.5
     if axis_order == 0:
-        # scipy's rule for the nearest sample: half is rounded up.
-        index = np.clip(np.floor(position + 0.5).astype(int), 0, old - 1)
-        out = between[index]
+        out = between[nearest_samples(old, new)]
     else:
+        position = old / new * (np.arange(new) + 0.5) - 0.5
         rows, columns = np.indices(flat, dtype=np.float64)
         coordinates = [np.broadcast_to(g, (new, *flat)) for g in (position[:, None, None], rows, columns)]
         out = ndimage.map_coordinates(between, np.stack(coordinates), order=axis_order, mode="nearest")
     return np.ascontiguousarray(np.moveaxis(out, 0, axis))
+
+
+def nearest_samples(old: int, new: int) -> npt.NDArray[np.int64]:
+    """For each of ``new`` samples the nearest of ``old`` ones over one extent; half is rounded up, as scipy does."""
+    position = old / new * (np.arange(new) + 0.5) - 0.5
+    return np.asarray(np.clip(np.floor(position + 0.5), 0, old - 1), dtype=np.int64)
 
 
 def thick_axis(before: Sequence[float], after: Sequence[float], ratio: float | None) -> int | None:

@@ -22,6 +22,7 @@ Shape = tuple[int | None, ...] | None
 
 def check_fits(model: onnx.ModelProto, manifest: Manifest, name: str) -> list[str]:
     """`ModelError` where tensor names, ranks, types or sizes do not fit ``manifest``; else warnings in words."""
+    manifest = manifest.alone
     weights = {i.name for i in model.graph.initializer} | {s.values.name for s in model.graph.sparse_initializer}
     inputs = {v.name: v for v in model.graph.input if v.name not in weights}
     outputs = {v.name: v for v in model.graph.output}

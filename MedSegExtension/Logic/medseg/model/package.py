@@ -13,7 +13,8 @@ import json
 import os
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pydantic import ValidationError
 from ..errors import InputError, ModelError
 from . import onnx_check, package_files
 from .manifest import Manifest
+from .manifest.other_models import inside
 from .onnx_check import METADATA_KEY
 from .onnx_fit import check_fits
 from .package_files import MANIFEST_LIMIT, MANIFEST_NAME, user_path
@@ -38,6 +40,7 @@ class Model:
     ``sha256``: of the ONNX file, or of it followed by its external data files in the order of their names.
     ``folder``: the package folder (or its private copy); None where manifest and weights were named one by one.
     ``data_files``: external data files, relative to the folder of ``onnx_path``.
+    ``parts``: the models inside this package (stages that run first, networks that are joined), by the manifest's name.
     """
 
     manifest: Manifest
@@ -47,6 +50,7 @@ class Model:
     warnings: tuple[str, ...] = ()
     folder: Path | None = None
     data_files: tuple[str, ...] = ()
+    parts: Mapping[str, Model] = field(default_factory=dict)
 
 
 def load_model(source: str | Path, *, weights: Path | None = None) -> Model:
@@ -152,7 +156,28 @@ def _from_folder(folder: Path, origin: str, warnings: tuple[str, ...] = ()) -> M
     path = package_files.inside(folder, MANIFEST_NAME, folder.name)
     manifest = read_manifest(path)
     weights = _weights_beside(folder, manifest, path.name)
-    return _checked(manifest, weights, folder, origin, warnings, folder)
+    return _with_parts(_checked(manifest, weights, folder, origin, warnings, folder), folder)
+
+
+def _with_parts(model: Model, folder: Path | None) -> Model:
+    """``model`` with the models inside its package, each checked as any other."""
+    manifest = model.manifest
+    names = [n for n in (*(r.model for r in manifest.requires), *(j.model for j in manifest.joined)) if inside(n)]
+    if not names:
+        return model
+    if folder is None:
+        raise ModelError(f"{manifest.title} consists of several networks ({names[0]}, ...); load its package folder.")
+    parts, warnings = {}, list(model.warnings)
+    for name in dict.fromkeys(names):
+        place = folder / str(package_files.safe_name(name.removeprefix("./"), "manifest.json"))
+        if not place.resolve().is_relative_to(folder.resolve()) or not (place / MANIFEST_NAME).is_file():
+            raise ModelError(f"manifest.json: {name}: there is no package in that folder; get the whole package again.")
+        try:
+            parts[name] = _from_folder(place, f"{model.origin} {name}")
+        except ModelError as error:
+            raise ModelError(f"{name}: {error}") from error
+        warnings += parts[name].warnings
+    return replace(model, parts=parts, warnings=tuple(warnings))
 
 
 def _from_manifest(path: Path, weights: Path | None, origin: str) -> Model:
@@ -161,7 +186,7 @@ def _from_manifest(path: Path, weights: Path | None, origin: str) -> Model:
         weights = _weights_beside(path.parent, manifest, path.name)
     elif not weights.is_file():
         raise ModelError(f"{weights}: no such weights file.")
-    return _checked(manifest, weights, weights.parent, origin, (), None)
+    return _with_parts(_checked(manifest, weights, weights.parent, origin, (), None), None)
 
 
 def _from_onnx(path: Path, origin: str) -> Model:
@@ -188,7 +213,7 @@ def _from_onnx(path: Path, origin: str) -> Model:
         warnings += tuple(check_fits(proto, manifest, path.name))
     except ModelError as error:
         raise ModelError(str(error).replace("model.onnx", path.name)) from error
-    return Model(manifest, copy, package_files.sha256_of(copy), origin, warnings, None)
+    return _with_parts(Model(manifest, copy, package_files.sha256_of(copy), origin, warnings, None), None)
 
 
 def _weights_beside(folder: Path, manifest: Manifest, label: str) -> Path:

@@ -10,15 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.manifest.choices import chosen_options
+from ..model.manifest.other_models import OWN
 from ..model.manifest.schema import Manifest, Slicewise, SlidingWindow
 from ..model.package import Model, load_model
 from ..monitor import Monitor
 from .infer import slice_batch, window_plan
 from .infer.tensors import to_tensor
 from .infer.whole import multiple_margins
+from .inputs import Inputs, network_volumes
+from .labels import needed_model, run_required
+from .options import RunOptions
 from .preprocess import Prepared, prepare
 from .restore import labels_suffice
-from .run import Inputs, RunOptions, network_volumes, run_required
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,13 @@ def explain(
         + (f", its labels spread by {item.spread_mm:g} mm" if item.spread_mm else "")
         for item in manifest.requires
     ]
+    if manifest.joined:
+        lines += [f"joins the classes of {len(manifest.joined)} networks; the plan below is that of its own"]
+        lines += [
+            f"part {n}: {_title(model, item.model)}, {len(item.values)} classes"
+            for n, item in enumerate(manifest.joined, start=1)
+        ]
+        manifest = manifest.alone
     lines += prepared.trace
     lines += _how_it_runs(manifest, prepared, options)
     alone = labels_suffice(manifest, prepared, volumes[0].grid, probabilities=options.probabilities)
@@ -70,11 +80,15 @@ def explain(
         what = "labels" if alone else manifest.output.restore
         how = "copied voxel by voxel" if alone and prepared.slice_grids is None else "interpolated"
         lines.append(f"result: {what} {how} onto the input's grid ({volumes[0].grid})")
-        lines += [f"then {step.step}" for step in manifest.postprocessing]
-    lines += [f"choice {n}: {o} (of {', '.join(manifest.choices[n].options)})" for n, o in chosen.items()]
-    lines += [f"measures {step.kind}" for step in manifest.measurements]
+        lines += [f"then {step.step}" for step in model.manifest.postprocessing]
+    lines += [f"choice {n}: {o} (of {', '.join(model.manifest.choices[n].options)})" for n, o in chosen.items()]
+    lines += [f"measures {step.kind}" for step in model.manifest.measurements]
     lines.append(_memory(manifest, prepared, alone))
     return Explanation(tuple(lines), network_input(manifest, prepared), tuple(monitor.warnings))
+
+
+def _title(model: Model, name: str) -> str:
+    return "this package's own network" if name == OWN else needed_model(model, name).manifest.title
 
 
 def network_input(manifest: Manifest, prepared: Prepared) -> dict[str, npt.NDArray[Any]]:

@@ -12,9 +12,11 @@ from ..model.manifest.steps import Window
 from ..model.package import Model, load_model
 from ..monitor import Monitor
 from ..result import Result
+from .inputs import Inputs, network_volumes
+from .labels import run_required
+from .options import RunOptions
 from .preprocess import Prepared, prepare
 from .restore import onto
-from .run import Inputs, RunOptions, network_volumes, run_required
 
 
 def network_view(

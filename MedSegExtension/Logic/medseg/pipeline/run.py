@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,55 +12,23 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..engine.session import Session
-from ..errors import InputError, OutOfMemory
-from ..geometry.grid import Grid
-from ..geometry.morphology import spread
+from ..errors import OutOfMemory
 from ..geometry.volume import Volume
-from ..io import read_volume
 from ..measure.named import further_tables
 from ..measure.segments import measure, slice_table, volume_scores
 from ..model.manifest.choices import chosen_options, chosen_steps
-from ..model.manifest.schema import Manifest, Required
+from ..model.manifest.schema import Manifest
 from ..model.package import Model, load_model
 from ..monitor import Monitor
 from ..result import Result, Table
-from .infer import Scores, infer
-from .plausible import check_classes, check_modality
+from .inputs import Inputs, network_volumes
+from .labels import OpenSession, Ran, run_labels, run_network, run_required
+from .options import RunOptions, asdict_shallow
+from .plausible import check_classes
 from .postprocess import postprocess
-from .preprocess import Prepared, prepare
-from .restore import kept_for, restore
+from .preprocess import Prepared
 
-VolumeLike = Volume | str | Path
-Inputs = VolumeLike | Sequence[VolumeLike] | Mapping[str, VolumeLike]
-OpenSession = Callable[..., Session]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How to run; the defaults suit everyone.
-
-    ``device``: ``auto``, ``cpu``, ``cuda:0`` (see `medseg.engine.devices`). ``precision``: ``auto`` or ``float32``.
-    ``batch`` and ``patch`` (i, j, k): None is the manifest's. ``probabilities``: keep class probability maps.
-    ``windows``: (level, width) in place of the manifest's windows, for models that allow it. ``region``: a grid on the
-    first volume's lattice; the run is confined to it. ``threads``: CPU threads, None for all cores. ``modality``: DICOM
-    code of volumes whose file does not say it (NIfTI never does).
-    ``mirror``: average over mirrored inputs, for models that were trained on such (2 to 8 times the work).
-    ``choices``: an option for each of the manifest's
-    choices, by name.
-    """
-
-    device: str = "auto"
-    precision: str = "auto"
-    batch: int | None = None
-    patch: tuple[int, int, int] | None = None
-    probabilities: bool = False
-    windows: tuple[tuple[float, float], ...] | None = None
-    region: Grid | None = field(default=None)
-    threads: int | None = None
-    modality: str | None = None
-    choices: Mapping[str, str] = field(default_factory=dict)
-    mirror: bool = False
+__all__ = ["RunOptions", "run"]
 
 
 def run(
@@ -113,98 +80,6 @@ def _run(
     return result
 
 
-def asdict_shallow(options: RunOptions) -> dict[str, Any]:
-    """The fields of ``options`` as they are (grids are not taken apart)."""
-    return {name: getattr(options, name) for name in options.__dataclass_fields__}
-
-
-def read_inputs(manifest: Manifest, inputs: Inputs, monitor: Monitor) -> list[Volume]:
-    """The volumes of all channels, in the manifest's order; paths are read."""
-    names = [c.name for c in manifest.channels]
-    if isinstance(inputs, Mapping):
-        unknown = sorted(set(inputs) - set(names))
-        if unknown:
-            raise InputError(f"{manifest.title} has no channel {unknown[0]!r}; its channels are: {', '.join(names)}.")
-        missing = [n for n in names if n not in inputs]
-        if missing:
-            raise InputError(
-                f"{manifest.title} also needs the channel {missing[0]!r}; its channels are: {', '.join(names)}."
-            )
-        given: list[VolumeLike] = [inputs[n] for n in names]
-    else:
-        given = [inputs] if isinstance(inputs, (Volume, str, Path)) else list(inputs)
-        if len(given) != len(names):
-            raise InputError(
-                f"{manifest.title} needs {len(names)} volume(s) ({', '.join(names)}), but {len(given)} were given."
-            )
-    return [v if isinstance(v, Volume) else read_volume(v, monitor=monitor) for v in given]
-
-
-def network_volumes(manifest: Manifest, inputs: Inputs, options: RunOptions, monitor: Monitor) -> list[Volume]:
-    """The checked volumes of all channels; a slice classifier gets the slices as acquired.
-
-    Where reading had to interpolate slices onto a regular grid, classifying the interpolated ones would be wrong.
-    """
-    given = read_inputs(manifest, inputs, monitor)
-    if options.modality:
-        given = [v if v.modality else replace(v, modality=options.modality) for v in given]
-    volumes = checked_volumes(manifest, given, monitor)
-    if manifest.task == "classification" and manifest.inference.mode == "slicewise":
-        volumes = [_acquired_slices(v, monitor) for v in volumes]
-    return volumes
-
-
-def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Monitor) -> list[Volume]:
-    """The volumes, refused where the network cannot mean anything, with a warning where it may not.
-
-    Raises `InputError` for colour or 4D, NaN or infinity, a constant volume, and one slice for a 3D network.
-    """
-    checked = []
-    for volume, channel in zip(volumes, manifest.channels, strict=True):
-        for sentence in volume.warnings:
-            monitor.warn(sentence)
-        volume = volume.require_scalar().require_finite()
-        if volume.array.min() == volume.array.max():
-            raise InputError(
-                f"{volume.name} has the same value ({float(volume.array.flat[0]):g}) in every voxel; there is nothing "
-                "to segment. Check that the right volume was chosen."
-            )
-        if manifest.inference.mode != "slicewise" and min(volume.grid.size) < 2:
-            raise InputError(
-                f"{volume.name} is a single slice ({volume.grid}), but {manifest.title} is a 3D model; choose a volume."
-            )
-        check_modality(volume, channel.modality, manifest.title, monitor)
-        checked.append(volume)
-    return checked
-
-
-def run_required(
-    model: Model, volumes: Sequence[Volume], options: RunOptions, monitor: Monitor, open_session: OpenSession | None
-) -> dict[str, Result]:
-    """Results of the models that ``model`` requires, each run once on the first volume, by name."""
-    results: dict[str, Result] = {}
-    by_model: dict[str, Result] = {}
-    for item in model.manifest.requires:
-        if item.model not in by_model:
-            needed = load_model(item.model)
-            inner = RunOptions(device=options.device, precision=options.precision, threads=options.threads)
-            chosen = checked_volumes(needed.manifest, volumes[:1], monitor)
-            deeper = run_required(needed, chosen, inner, monitor, open_session)
-            by_model[item.model] = _run_one(needed, chosen, deeper, inner, monitor, open_session)
-        results[item.name] = _spread(by_model[item.model], item)
-    return results
-
-
-def _spread(result: Result, item: Required) -> Result:
-    if not item.spread_mm:
-        return result
-    layers = tuple(
-        replace(layer, labels=spread(layer.labels, result.grid.spacing, item.spread_mm)) for layer in result.layers
-    )
-    model = {**result.provenance["model"], "spread_mm": item.spread_mm}
-    return replace(result, layers=layers, provenance={**result.provenance, "model": model})
-
-
 def _run_one(
     model: Model,
     volumes: Sequence[Volume],
@@ -214,62 +89,31 @@ def _run_one(
     open_session: OpenSession | None,
 ) -> Result:
     manifest = model.manifest
-    classification = manifest.task == "classification"
     grid = volumes[0].grid
-    with monitor.stage("prepare"):
-        prepared = prepare(
-            manifest, volumes, masks=required, windows=options.windows, region=options.region, monitor=monitor
-        )
-    opener = open_session or Session.open
-    with monitor.stage("open"):
-        session = opener(model, options.device, monitor=monitor, threads=options.threads, precision=options.precision)
-    keep = kept_for(manifest, prepared, grid, probabilities=options.probabilities)
-    try:
-        with monitor.stage("infer"):
-            output = infer(
-                manifest, prepared, session, monitor, batch=options.batch, patch=options.patch,
-                keep="probabilities" if classification else keep, mirror=options.mirror,
-            )  # fmt: skip
-    finally:
-        if open_session is None:
-            session.close()
     result = Result(grid=grid, plane=manifest.inference.plane)
     cleaned: list[dict[str, Any]] = []
-    if isinstance(output, Scores):
-        result.tables = _score_tables(output.array, manifest, prepared, volumes[0])
+    if manifest.task == "classification":
+        done = run_network(model, volumes, required, options, monitor, open_session)
+        assert done.output is not None
+        result.tables = _score_tables(done.output.array, manifest, done.prepared, volumes[0])
     else:
-        with monitor.stage("restore"):
-            layers, result.probabilities = restore(
-                output, manifest, prepared, grid, probabilities=options.probabilities, monitor=monitor
-            )
+        done = run_labels(model, volumes, required, options, monitor, open_session)
+        result.probabilities = done.probabilities
         with monitor.stage("clean"):
             steps = chosen_steps(manifest, options.choices)
-            result.layers, cleaned = postprocess(steps, layers, grid, manifest.inference.plane, required, monitor)
+            result.layers, cleaned = postprocess(steps, done.layers, grid, manifest.inference.plane, required, monitor)
         with monitor.stage("measure"):
             unit = "HU" if volumes[0].modality == "CT" else ""
             result.tables = measure(
                 result.layers, volumes[0].array, grid, connectivity=manifest.lesion_connectivity, unit=unit,
                 projection=volumes[0].is_projection,
             )  # fmt: skip
-            check_classes(manifest, result, prepared, output.details.get("highest", {}), monitor)
+            check_classes(manifest, result, done.prepared, done.highest, monitor)
     if manifest.measurements:
         with monitor.stage("measure"):
             result.tables = further_tables(manifest, result, volumes[0], required, monitor)
-    result.provenance = _provenance(model, volumes, prepared, session, options, cleaned)
-    result.provenance["inference"] |= output.details
+    result.provenance = _provenance(model, volumes, done, options, cleaned)
     return result
-
-
-def _acquired_slices(volume: Volume, monitor: Monitor) -> Volume:
-    stack = volume.stack
-    if stack is None:
-        return volume
-    first, last = stack.grids[0], stack.grids[-1]
-    along = (np.array(last.origin) - np.array(first.origin)) / max(1, len(stack.grids) - 1)
-    gap = float(abs(along @ first.direction[:, 2])) or first.spacing[2]
-    nominal = Grid((*first.size[:2], len(stack.grids)), (*first.spacing[:2], gap), first.origin, first.direction)
-    monitor.warn(f"{volume.name}: the acquired slices are classified as they are; the table has their true positions.")
-    return Volume(stack.pixels, nominal, volume.modality, volume.name, volume.tags, stack)
 
 
 def _score_tables(
@@ -300,8 +144,7 @@ def _score_tables(
 def _provenance(
     model: Model,
     volumes: Sequence[Volume],
-    prepared: Prepared,
-    session: Session,
+    done: Ran,
     options: RunOptions,
     cleaned: list[dict[str, Any]],
 ) -> dict[str, Any]:
@@ -319,16 +162,17 @@ def _provenance(
             "title": manifest.title,
             "license": manifest.license,
             "sha256": model.sha256,
+            **({"parts": {name: part.sha256 for name, part in model.parts.items()}} if model.parts else {}),
         },
         "inputs": [
             {"channel": c.name, "modality": v.modality, "grid": str(v.grid), "orientation": v.grid.orientation}
             for c, v in zip(manifest.channels, volumes, strict=True)
         ],
-        "provider": session.provider,
-        "device": session.device,
+        "provider": done.provider,
+        "device": done.device,
         "parameters": parameters,
-        "preprocessing": list(prepared.trace),
-        "inference": manifest.inference.model_dump(mode="json"),
+        "preprocessing": list(done.prepared.trace),
+        "inference": manifest.inference.model_dump(mode="json") | done.details,
         "postprocessing": cleaned,
         "versions": versions(),
     }

@@ -10,8 +10,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from .measurements import LesionCounts, LesionFeatures, LesionLocation, MeasurementStep, RsnaLongCsv
+from .other_models import OWN, Joined, Required, check_joined
 from .steps import (
     LONGEST,
+    AppendLabels,
     KeepByLocation,
     NormaliseChannels,
     PostprocessingStep,
@@ -179,18 +181,6 @@ class Output(Part):
     exclusive: bool = False
 
 
-class Required(Part):
-    """Another model whose output is needed; it runs first, once, on the first channel. ``name``: how steps call it.
-
-    ``spread_mm``: its labels are spread this far into voxels without one, each taking the nearest. A parcellation may
-    leave a hole where a dark lesion is, and a lesion without a label would have no place in the brain.
-    """
-
-    name: str
-    model: str
-    spread_mm: float = Field(default=0.0, ge=0, le=20)
-
-
 class Weights(Part):
     """The ONNX file beside the manifest. ``sha256`` null only during development (told as a warning)."""
 
@@ -217,8 +207,11 @@ class Manifest(Part):
     """A model package's manifest (``manifest.json``).
 
     ``lesion_connectivity``: which voxels are one lesion in the tables. ``measurements``: tables and columns beyond
-    those that every run has. ``choices``: settings that the user may choose when running, by name. ``demonstration``:
-    trained on drawings only, to show the software; lists name it so and have it last.
+    those that every run has. ``joined``: several networks whose classes make up this model's, in this order; where two
+    give a label to one voxel, the later one holds. The fields here then describe the package's own network (``.``),
+    but for ``classes`` and what follows them, which are those of all. ``choices``: settings that the user may choose
+    when running, by name. ``demonstration``: trained on drawings only, to show the software; lists name it so and have
+    it last.
     """
 
     medseg_manifest: Literal[1]
@@ -239,6 +232,7 @@ class Manifest(Part):
     inference: Inference
     output: Output
     classes: list[OutputClass] = Field(min_length=1)
+    joined: list[Joined] = []
     postprocessing: list[PostprocessingStep] = []
     lesion_connectivity: Literal[6, 18, 26] = 26
     measurements: list[MeasurementStep] = []
@@ -310,7 +304,24 @@ class Manifest(Part):
         for n, step in enumerate(self.preprocessing):
             if isinstance(step, NormaliseChannels) and len(step.channels) != len(self.channels):
                 raise ValueError(f"preprocessing[{n}].channels: one scheme is needed for each of the channels")
+            if isinstance(step, AppendLabels) and n + 1 < len(self.preprocessing):
+                raise ValueError(f"preprocessing[{n}]: append_labels must be the last step")
+        if self.joined:
+            if self.task != "segmentation":
+                raise ValueError("joined: needs a segmentation")
+            check_joined(self.joined, [c.value for c in self.classes])
         return self
+
+    @property
+    def alone(self) -> Manifest:
+        """This package's own network without those that are joined with it: its own labels, no cleaning, no tables."""
+        if not self.joined:
+            return self
+        own = next(j for j in self.joined if j.model == OWN)
+        named = {c.value: c for c in self.classes}
+        classes = [named[there].model_copy(update={"value": here}) for here, there in sorted(own.values.items())]
+        changes = {"classes": classes, "joined": [], "postprocessing": [], "measurements": [], "choices": {}}
+        return self.model_copy(update=changes)
 
     @property
     def network_dimensions(self) -> int:
@@ -329,4 +340,6 @@ class Manifest(Part):
                 count *= len(step.windows)
             elif isinstance(step, ToRGB):
                 count *= 3
+            elif isinstance(step, AppendLabels):
+                count += len(step.values)
         return count

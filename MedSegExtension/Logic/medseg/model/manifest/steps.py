@@ -8,25 +8,32 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Interpolation = Literal["nearest", "linear", "bspline"]
-Scope = Literal["slice", "volume"]
-#: No image has more voxels along an axis; a number beyond it is a slip, and would ask for all memory there is.
-LONGEST = 1 << 14
-Size = Annotated[int, Field(ge=1, le=LONGEST)]
-Start = Annotated[int, Field(ge=0, le=LONGEST)]
-Spacing = Annotated[float, Field(gt=0, le=1000)]
-OptionalSize = tuple[Size | None, Size | None, Size | None]
-OptionalStart = tuple[Start | None, Start | None, Start | None]
-OptionalSpacing = tuple[Spacing | None, Spacing | None, Spacing | None]
+from .extent_steps import AppendLabels, ChannelScheme, NormaliseChannels, ResampleExtent, ThickAxis
+from .step_base import (
+    LONGEST,
+    Interpolation,
+    OptionalSize,
+    OptionalSpacing,
+    OptionalStart,
+    Scope,
+    Size,
+    Step,
+)
 
-
-class Step(BaseModel):
-    """Base of all steps: unknown fields are refused, so that a typing error is found."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+__all__ = [
+    "LONGEST",
+    "AppendLabels",
+    "ChannelScheme",
+    "NormaliseChannels",
+    "OptionalSize",
+    "ResampleExtent",
+    "Scope",
+    "Size",
+    "Step",
+    "ThickAxis",
+]
 
 # -- spatial: grid -> grid ----------------------------------------------------------------------------------
 
@@ -54,6 +61,8 @@ class Permute(Step):
 class Resample(Step):
     """Resample to ``spacing`` in mm; null keeps an axis.
 
+    ``align_corners``: a whole number of voxels, the outer voxel centres kept, as scipy's zoom does; the true spacing
+    then differs a little from ``spacing``.
     ``to_patient_axes``: onto axes that are exactly the patient's, over the volume's bounding box, so that an oblique
     scan reaches the network upright (as FreeSurfer's conform does); what the scan does not cover gets its least value.
     """
@@ -62,33 +71,13 @@ class Resample(Step):
     spacing: OptionalSpacing
     interpolation: Interpolation = "linear"
     to_patient_axes: bool = False
+    align_corners: bool = False
 
-
-class ThickAxis(Step):
-    """One axis is resampled apart, with ``order``, where it is more than ``ratio`` times as long as the shortest.
-
-    ``ratio`` null: always. The spacing before is looked at first, then the one after; an axis that is not the only
-    longest one does not count. The other two axes are resampled slice by slice.
-    """
-
-    ratio: float | None = Field(default=3.0, gt=1)
-    order: int = Field(default=0, ge=0, le=5)
-
-
-class ResampleExtent(Step):
-    """Resample to the size nearest to ``spacing`` mm (null keeps an axis) over exactly the same extent.
-
-    The true spacing is then extent / size, which differs a little from ``spacing``: the rule of nnU-Net v2. Splines of
-    ``order`` through the voxel centres, edge values repeated beyond the outermost ones, clipped to the input's range.
-    ``restore_order`` and ``restore_thick_axis`` are used on the way back (with ``output.restore: logits``).
-    """
-
-    step: Literal["resample_extent"]
-    spacing: OptionalSpacing
-    order: int = Field(default=3, ge=0, le=5)
-    thick_axis: ThickAxis | None = None
-    restore_order: int = Field(default=1, ge=0, le=5)
-    restore_thick_axis: ThickAxis | None = None
+    @model_validator(mode="after")
+    def _one_way(self) -> Resample:
+        if self.to_patient_axes and self.align_corners:
+            raise ValueError("align_corners: not together with to_patient_axes")
+        return self
 
 
 class Resize(Step):
@@ -246,30 +235,6 @@ class MinMax(Step):
     clip: bool = True
 
 
-class ChannelScheme(Step):
-    """How one channel's values are normalised.
-
-    ``zscore``: ``(x - mean) / std``; with ``nonzero`` over the voxels that are not 0 in some channel (holes filled),
-    the others keep their value. ``fixed``: clip to [``minimum``, ``maximum``], then ``(x - mean) / std`` with the
-    numbers given here. ``minmax``: to 0..1. ``divide``: by ``by``. ``none``: as it is.
-    """
-
-    scheme: Literal["zscore", "fixed", "minmax", "divide", "none"]
-    nonzero: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    mean: float = 0.0
-    std: float = Field(default=1.0, gt=0)
-    by: float = Field(default=255.0, gt=0)
-
-
-class NormaliseChannels(Step):
-    """Each channel by a scheme of its own, all at once (a mask of values that are not 0 is that of all channels)."""
-
-    step: Literal["normalise_channels"]
-    channels: list[ChannelScheme] = Field(min_length=1)
-
-
 class DivideByMaximum(Step):
     """``x / max`` of the scope (0 where the maximum is 0)."""
 
@@ -300,10 +265,14 @@ class NormaliseHead(Step):
 
 
 class RoundTo(Step):
-    """Quantise: ``round(x * levels) / levels`` (what saving as an integer image did to the training data)."""
+    """Quantise: ``round(x * levels) / levels`` (what saving as an integer image did to the training data).
+
+    ``towards_zero``: the decimals are cut off in place of rounding.
+    """
 
     step: Literal["quantise"]
     levels: int = Field(gt=0, le=1 << 16)
+    towards_zero: bool = False
 
 
 class ToRGB(Step):
@@ -321,7 +290,7 @@ class ImageNet(Step):
 
 PreprocessingStep = Annotated[
     Orient | Permute | Resample | ResampleExtent | Resize | CropOrPad | Crop | CropToForeground | CropToNonzero
-    | CropToMask | ApplyMask | FitHead | NormaliseChannels
+    | CropToMask | ApplyMask | FitHead | NormaliseChannels | AppendLabels
     | TwelveBitFix | Affine | Window | Clip | ZScore | MinMax | DivideByMaximum | HistogramEqualise | UnsharpMask
     | NormaliseHead | RoundTo | ToRGB | ImageNet,
     Field(discriminator="step"),

@@ -283,10 +283,11 @@ def _normalise_head(step: s.NormaliseHead, array: Array, axis: int, tags: Tags, 
 
 
 def _quantise(step: s.RoundTo, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
-    """Rounded half to even, in double precision: float32 cannot tell the neighbours of one half at 65535 levels."""
+    """Rounded half to even, or cut off; in double precision: float32 cannot tell one half's neighbours at 65535."""
     out = _copy(array)
     for view in _slices(out, 1):
-        view[...] = np.rint(view.astype(np.float64) * step.levels) / step.levels
+        whole = (np.trunc if step.towards_zero else np.rint)(view.astype(np.float64) * step.levels)
+        view[...] = whole / step.levels
     return out
 
 

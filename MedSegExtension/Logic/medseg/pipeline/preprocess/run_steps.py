@@ -13,7 +13,7 @@ from ...geometry.grid import Grid
 from ...geometry.resample import lattice_map, resample
 from ...geometry.volume import Volume
 from ...model.manifest.schema import Manifest
-from ...model.manifest.steps import Window
+from ...model.manifest.steps import AppendLabels, Window
 from ...monitor import Monitor
 from ...result import Result
 from .intensity import apply_intensity
@@ -46,6 +46,7 @@ def prepare(
     channels = [_on_grid(volume, grid, monitor) for volume in volumes]
     dtype = np.result_type(*channels)
     state = Prepared(np.stack(channels).astype(dtype, copy=False), grid, manifest.inference.plane, tags=first.tags)
+    state.keep_nonzero = any(isinstance(step, AppendLabels) for step in manifest.preprocessing)
     state.note(f"input: {grid}, values {state.value_range()}")
     for step in manifest.preprocessing:
         monitor.checkpoint()

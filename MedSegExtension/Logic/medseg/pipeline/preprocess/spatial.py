@@ -15,6 +15,8 @@ from ...geometry.resample import Interpolation, resample
 from ...model.manifest import steps as s
 from ...monitor import Monitor
 from ...result import Result
+from .append_labels import append_labels
+from .channel_schemes import nonzero_mask
 from .extent import Extent, resized
 from .head import fit_head
 from .state import Prepared
@@ -26,7 +28,7 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
     """Apply one spatial step to ``state`` in place."""
     if state.slice_grids is not None:
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow fit_head.")  # type: ignore[attr-defined]
-    if state.extent is not None:
+    if state.extent is not None and not isinstance(step, s.AppendLabels):
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow resample_extent.")  # type: ignore[attr-defined]
     SPATIAL[type(step)](step, state, masks, monitor)
 
@@ -52,6 +54,13 @@ def _resample(step: s.Resample, state: Prepared, masks: Masks, monitor: Monitor)
     if step.to_patient_axes:
         grid = state.grid.along_patient_axes(step.spacing)
         move(state, grid, step.interpolation, float(state.array.min()))
+    elif step.align_corners:
+        old = state.grid
+        size = [
+            n if w is None else max(1, round(n * s / w))
+            for n, s, w in zip(old.size, old.spacing, step.spacing, strict=True)
+        ]
+        move(state, old.resized(size, align_corners=True), step.interpolation)
     else:
         move(state, state.grid.with_spacing(step.spacing), step.interpolation)
 
@@ -120,6 +129,8 @@ def _crop_to_foreground(step: s.CropToForeground, state: Prepared, masks: Masks,
 
 def _crop_to_nonzero(step: s.CropToNonzero, state: Prepared, masks: Masks, monitor: Monitor) -> None:
     _crop_to((state.array != 0).any(axis=0), 0, state, monitor, "every value is 0")
+    if state.keep_nonzero:
+        state.nonzero = nonzero_mask(state.array)
 
 
 def _crop_to_mask(step: s.CropToMask, state: Prepared, masks: Masks, monitor: Monitor) -> None:
@@ -165,6 +176,7 @@ SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
     s.CropToMask: _crop_to_mask,
     s.ApplyMask: _apply_mask,
     s.FitHead: _fit_head,
+    s.AppendLabels: append_labels,
 }
 
 

@@ -19,8 +19,9 @@ class Prepared:
     ``array``: (C, K, J, I), float32 once preparation is done. ``grid``: where its voxels are. ``plane``: in which
     slices count. ``slice_grids``: set once a per-slice step (the head fit) gave each slice a grid of its own; then
     ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken (slice
-    n of one is slice n of the other). ``extent``: set by
-    ``resample_extent``, what the way back needs. ``trace``: one sentence a step, for `explain` and the provenance.
+    n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs. ``nonzero``:
+    where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where ``keep_nonzero``, for a
+    later step. ``trace``: one sentence a step, for `explain` and the provenance.
     """
 
     array: npt.NDArray[Any]
@@ -29,6 +30,8 @@ class Prepared:
     slice_grids: tuple[Grid, ...] | None = None
     stack_grid: Grid | None = None
     extent: Extent | None = None
+    nonzero: npt.NDArray[np.bool_] | None = None
+    keep_nonzero: bool = False
     tags: dict[str, Any] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
 
