@@ -203,12 +203,29 @@ def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
     press(tab, "Ctrl+S")
     assert len(reviewing.kept.versions) == 2
     tab.opened.dialogs.row = 1
-    tab.choose_version()
+    tab.keeping.take_back()
     _, listed = tab.opened.dialogs.lists[-1]
     assert [r[0] for r in listed] == ["2", "1"] and (shown(tab) == lesions()).all()
     assert "Version 1 was taken back" in tab.ui.status.text
     press(tab, "Z")
     assert not (shown(tab) == lesions()).all()
+
+
+def test_versions_are_compared_and_the_report_holds_the_decisions(tab: Any, tmp_path: Path) -> None:
+    started(tab)
+    press(tab, "Ctrl+S")
+    press(tab, "X")
+    tab.opened.dialogs.row = 0
+    tab.keeping.compare()
+    _, text = tab.opened.dialogs.texts[-1]
+    assert "version 1" in text and "<td>0.27&nbsp;" in text
+    tab.opened.dialogs.path = str(tmp_path / "report.html")
+    import slicer
+
+    slicer.app._testing = True  # no browser
+    tab.keeping.report()
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "rejected" in html and "data:image/png" in html and "report.html" in tab.ui.status.text
 
 
 def test_leaving_saves_and_brings_the_scene_back(tab: Any) -> None:

@@ -7,12 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .. import __version__
 from ..errors import InputError
 from ..geometry.volume import Volume
 from ..output.files import save_text
 from ..review.case_file import RATINGS, CaseReview
 from ..review.decisions import Review
+from ..review.findings import Finding
 from .pictures import key_image, window_of
 
 _MOST_ROWS = 200
@@ -76,16 +80,23 @@ def _pictures(review: Review, volume: Volume, most: int) -> list[dict[str, Any]]
     order = sorted(review.listed("size"), key=lambda f: review.decision(f.id).state != "accepted")
     shown = []
     for f in order[:most]:
-        layer = review.model.layers[f.layer]
-        # A rejected finding is shown as it was.
-        rejected = review.decision(f.id).state == "rejected"
-        labels = layer.labels if rejected else review.labels[f.layer]
-        colors = {c.value: c.color for c in layer.classes}
+        labels, colors = _overlay(review, f)
         picture = key_image(array, labels, volume.grid, f.centre, colors, window)
-        words = f"{f.id}: {review.class_of(f.id)}, {f.volume_ml:.3g} ml, {picture.plane}, {_decision(review, f.id)}"
+        size = f"{f.volume_ml:.3g} ml" if review.labels else f"score {f.probability or 0:.2f}"
+        words = f"{f.id}: {review.class_of(f.id)}, {size}, {picture.plane}, {_decision(review, f.id)}"
         data = base64.b64encode(picture.png).decode("ascii")
         shown.append({"data": data, "letters": picture.letters, "words": words})
     return shown
+
+
+def _overlay(review: Review, f: Finding) -> tuple[npt.NDArray[Any], dict[int, tuple[float, float, float]]]:
+    """Labels (K, J, I) and the colour of each value; a classifier has none."""
+    if not review.labels:
+        return np.zeros(review.grid.shape, np.uint8), {}
+    layer = review.model.layers[f.layer]
+    # A rejected finding is shown as it was.
+    rejected = review.decision(f.id).state == "rejected"
+    return layer.labels if rejected else review.labels[f.layer], {c.value: c.color for c in layer.classes}
 
 
 def write_page(path: str | Path, html: str) -> Path:

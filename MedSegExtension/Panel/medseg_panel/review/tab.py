@@ -18,10 +18,10 @@ from ..seams import FinishedRun, Neighbours
 from ..segment.menus import add_action
 from .actions import Actions
 from .findings_list import FindingsList
+from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
 from .threshold import ThresholdSection
 
-_FOLDER_SETTING = "MedSeg/ReviewFolder"
 #: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
 _DRAWN, _COUNTED = 150, 400
 #: Milliseconds after which the finding that is looked at is kept as the one to go on with.
@@ -73,7 +73,7 @@ class ReviewTab:
         ui.work.addWidget(self.threshold.widget)
         ui.work.addWidget(self.actions.editor.section)
         ui.work.addWidget(self.changes)
-        ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.more, stretch=1))
+        ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.keeping.button, stretch=1))
         ui.layout.addWidget(ui.desk, 1)
         ui.layout.addWidget(ui.rest, 1)
 
@@ -86,14 +86,8 @@ class ReviewTab:
         self.go_on.toolTip = _("A decision also moves to the next finding without one.")
         self.go_on.checked = True
         self.show3d = slicer.qMRMLSegmentationShow3DButton()
-        self.more = qt.QPushButton(_("More"))
-        self._menu = qt.QMenu(self.more)
-        self.more.setMenu(self._menu)
-        self._save_action = add_action(self._menu, _("Save a version (Ctrl+S)"), self.save)
-        self._versions_action = add_action(self._menu, _("Versions..."), self.choose_version)
-        self._menu.addSeparator()
-        add_action(self._menu, _("Keys..."), self.show_keys)
-        add_action(self._menu, _("Keep reviews in..."), self.choose_folder)
+        self.keeping = Keeping(self, self._dialogs)
+        add_action(self.keeping.menu, _("Keys..."), self.show_keys)
 
     def show_keys(self) -> None:
         """The key card."""
@@ -104,15 +98,7 @@ class ReviewTab:
     @property
     def root(self) -> Path:
         """Where reviews of nodes are kept; a case list has a folder of its own."""
-        kept = slicer.app.userSettings().value(_FOLDER_SETTING)
-        return Path(str(kept)) if kept else Path.home() / "Documents" / "MedSeg reviews"
-
-    def choose_folder(self) -> None:
-        """Let the reader say where reviews are kept from now on."""
-        folder = self._dialogs.folder(_("Keep reviews in"))
-        if folder:
-            slicer.app.userSettings().setValue(_FOLDER_SETTING, folder)
-            self.say(_("Reviews that are begun from now on are kept in {folder}.").format(folder=folder))
+        return self.keeping.root
 
     def start(self) -> None:
         """Review the chosen mask on the chosen image, or leave the case that is open."""
@@ -231,31 +217,6 @@ class ReviewTab:
         self.say(_("Saved: {file}").format(file=file or "review.json"))
         self._update()
 
-    def choose_version(self) -> None:
-        """List the versions; the chosen one becomes the reviewed mask, which can be undone."""
-        from medseg.review.case_file import load_version
-
-        if self.reviewing is None:
-            return
-        kept = self.reviewing.kept
-        versions = list(reversed(kept.versions))
-        if not versions:
-            self._dialogs.show(_("Versions"), _("No version was saved yet."))
-            return
-        rows = [(str(v.number), v.reader, v.time.replace("T", " ")[:16], v.comment) for v in versions]
-        columns = (_("No."), _("Reader"), _("Saved (UTC)"), _("Comment"))
-        words = _("Take a version back: it becomes the reviewed mask. This can be undone.")
-        chosen = self._dialogs.choose(_("Versions"), words, columns, rows, _("Take back"))
-        if chosen < 0:
-            return
-        try:
-            mask = load_version(self.reviewing.work.folder, kept, versions[chosen].number)
-            told = self.reviewing.take_version(mask)
-        except MedSegError as error:
-            self._dialogs.error(str(error))
-            return
-        self.say(" ".join([_("Version {n} was taken back.").format(n=versions[chosen].number), *told]))
-
     # -- what is said -------------------------------------------------------------------------------------------
 
     def _findings_changed(self, ids: set[int] | None) -> None:
@@ -303,7 +264,7 @@ class ReviewTab:
         self.ui.desk.visible = open_
         self.ui.rest.visible = not open_
         self.show3d.enabled = self._node() is not None
-        self._save_action.enabled = self._versions_action.enabled = open_
+        self.keeping.update()
         lines = []
         if review is not None:
             words = _("{case}: {left} of {total} findings left.")
