@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..geometry.components import Box, difference, joined
 from ..io.segmentations import Segmentation
 from ..result import Layer
+from .changes import Change, ChangeCounts
 from .findings import ORDERS, Finding, components_of, measure, reviewed_classes
 
 State = Literal["", "accepted", "rejected", "uncertain"]
@@ -32,18 +33,6 @@ class Decision:
     state: State = ""
     name: str = ""
     added: bool = False
-
-
-@dataclass(frozen=True)
-class Change:
-    """Voxels of one class held against the model's mask."""
-
-    name: str
-    added: int
-    removed: int
-    added_ml: float
-    removed_ml: float
-    dice: float | None
 
 
 @dataclass(eq=False)
@@ -92,6 +81,10 @@ class Review:
             wanted = {c + base - 1: (c + base - 1, self._name(n, v), n, v) for c, v in value_of.items()}
             self.findings |= {f.id: f for f in self._measured(numbers, wanted)}
         self._last = max(self.findings, default=0)
+        voxels = {(n, value): 0 for n, value, _ in self._classes}
+        for f in self.findings.values():
+            voxels[f.layer, f.value] += f.voxels
+        self._counts = ChangeCounts(segmentation.layers, self.grid.voxel_volume / 1000, voxels)
 
     # -- what there is ------------------------------------------------------------------------------------------
 
@@ -140,16 +133,8 @@ class Review:
         return replace(self.model, layers=tuple(layers))
 
     def changes(self) -> list[Change]:
-        """Each class held against the model's mask."""
-        found = []
-        for n, layer in enumerate(self.model.layers):
-            for c in layer.classes:
-                before, after = layer.labels == c.value, self.labels[n] == c.value
-                both, b, a = (int(np.count_nonzero(m)) for m in (before & after, before, after))
-                voxel = self.grid.voxel_volume / 1000
-                dice = 2 * both / (b + a) if b + a else None
-                found.append(Change(c.name, a - both, b - both, (a - both) * voxel, (b - both) * voxel, dice))
-        return found
+        """Each class held against the model's mask, as it stands; counted with each step, so this is at once."""
+        return self._counts.changes()
 
     # -- decisions ----------------------------------------------------------------------------------------------
 
@@ -324,6 +309,7 @@ class Review:
     def _apply(self, step: Step, side: int, entries: Mapping[int, tuple[Finding | None, Decision | None]]) -> None:
         self.touched = None if step.box is None else (step.layer, step.box)
         if step.box is not None and step.labels is not None:
+            self._counts.replaced(step.layer, step.box, self.labels[step.layer][step.box], step.labels[side])
             self.labels[step.layer][step.box] = step.labels[side]
         if step.box is not None and step.numbers is not None:
             self._numbers[step.layer][step.box] = step.numbers[side]
