@@ -20,7 +20,7 @@ _FOLDER_SETTING = "MedSeg/ReviewFolder"
 
 
 class Keeping:
-    """``button`` opens a menu; ``root`` is where reviews of nodes are kept (a list of cases has a folder of its own)."""
+    """``button`` opens a menu; ``root`` is where reviews of nodes are kept."""
 
     def __init__(self, desk: Desk, dialogs: Dialogs) -> None:
         self._desk, self._dialogs = desk, dialogs
@@ -86,11 +86,11 @@ class Keeping:
             return
         head = (_("class"), "Dice", _("only now (ml)"), _("only in version {n} (ml)").format(n=version))
         voxel = found.grid.voxel_volume / 1000
-        rows = [
-            (c.name, _rounded(c.figures.values().get("dice")), f"{voxel * int((c.prediction & ~c.reference).sum()):.3g}",
-             f"{voxel * int((c.reference & ~c.prediction).sum()):.3g}")
-            for c in found.classes
-        ]  # fmt: skip
+        rows = []
+        for c in found.classes:
+            more, less = (int((a & ~b).sum()) for a, b in ((c.prediction, c.reference), (c.reference, c.prediction)))
+            dice = _rounded(c.figures.values().get("dice"))
+            rows.append((c.name, dice, f"{voxel * more:.3g}", f"{voxel * less:.3g}"))
         self._dialogs.show(_("Now and version {n}").format(n=version), html_table(head, rows))
 
     def _chosen(self, words: str, accept: str) -> tuple[int, Any]:
