@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import RLELossless
 
 from medseg.dicom_out.frames import onto_frames
 from medseg.dicom_out.reading import masks_on_frames
@@ -16,6 +19,7 @@ from medseg.errors import InputError
 from medseg.geometry.resample import resample
 from medseg.io import read_segmentation, read_volume
 from medseg.io.dicom_source import read_source
+from medseg.measure.segments import measure
 from medseg.monitor import Monitor
 from medseg.result import Layer, Result, SegmentClass
 from support.dicom_images import write_enhanced, write_film, write_series
@@ -260,6 +264,36 @@ def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
     with pytest.raises(InputError, match="No space left"):
         write_dicom(result_of(path), path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["tilted", "MR", "enhanced", "film"])
+def test_the_validator_finds_no_error(tmp_path: Path, kind: str) -> None:
+    """An archive that checks what it takes would reject the objects."""
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    path, frame = source_of(kind, tmp_path)
+    result = result_of(path, frame)
+    result.tables.update(measure(result.layers, np.zeros(result.grid.shape), result.grid, projection=kind == "film"))
+    for file in write_dicom(result, path, tmp_path / "out"):
+        said = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True).stderr
+        assert "Error" not in said, said
+
+
+def test_compressed_images_are_referred_to_like_others(tmp_path: Path) -> None:
+    """Series from an archive, which compresses them, would get no answer; lossy ones would not say so."""
+    files = write_series(tmp_path / "s", PIXELS, places(EVEN))
+    result = result_of(tmp_path / "s")
+    for file in files:
+        dataset = pydicom.dcmread(file)
+        dataset.compress(RLELossless, generate_instance_uid=False)
+        dataset.LossyImageCompression, dataset.LossyImageCompressionRatio = "01", 8
+        dataset.save_as(file)
+    again = result_of(tmp_path / "s")
+    assert np.array_equal(again.mask("brain"), result.mask("brain"))
+    file = write_dicom(again, tmp_path / "s", tmp_path / "out")[0]
+    made = pydicom.dcmread(file)
+    assert made.LossyImageCompression == "01" and not made.file_meta.TransferSyntaxUID.is_encapsulated
+    assert np.array_equal(masks_on_frames(file, read_source(tmp_path / "s"))["brain"], result.mask("brain"))
 
 
 def test_a_volume_that_slicer_stacked_without_the_tilt_is_taken_slice_by_slice(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import compare, models_catalogue, models_import, report, review
+from . import compare, dicom, models_catalogue, models_import, report, review
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -38,6 +38,7 @@ models_catalogue.register(models_app, EXIT_CODES)
 compare.register(app, EXIT_CODES)
 review.register(app, EXIT_CODES)
 report.register(app, EXIT_CODES)
+dicom.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,
@@ -130,7 +131,7 @@ def run(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
     mirror: MirrorOption = False,
     scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
+    as_dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
     dicom_form: DicomFormOption = "binary",
     deidentify: DeidentifyOption = False,
     force: ForceOption = False,
@@ -161,7 +162,7 @@ def run(
             force=force,
             scene=scene,
             options=options,
-            dicom=dicom_options(dicom_form, deidentify) if dicom else None,
+            dicom=dicom_options(dicom_form, deidentify) if as_dicom else None,
         )
 
     execute(body, as_json=as_json, debug=debug)

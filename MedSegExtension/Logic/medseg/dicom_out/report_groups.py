@@ -100,7 +100,7 @@ class Groups:
             for one in rows:
                 name = str(one["segment"])
                 if name in self.object_of:
-                    yield self._group(f"{name} {one['lesion']}", name, None, self._of_lesion(one), slices=_slices(one))
+                    yield self._group(f"{name} {one['lesion']}", name, None, self._of_lesion(one))
             return
         for finding in review.findings:
             name = finding.name if finding.name in self.object_of else finding.model_name
@@ -111,7 +111,7 @@ class Groups:
             numbers = [_measured(c.VOLUME, volume, c.CUBIC_MM)] if row is None else self._of_lesion(row)
             states = [finding.state] + (["added"] if finding.added else [])
             said = [(c.DECISION, c.DECISIONS[s]) for s in states if s in c.DECISIONS]
-            yield self._group(f"finding {finding.id}", name, None, numbers, said, None if row is None else _slices(row))
+            yield self._group(f"finding {finding.id}", name, None, numbers, said)
 
     def _of_lesion(self, row: dict[str, Cell]) -> list[Any]:
         numbers = [_measured(name, row[k], unit) for k, (name, unit) in _LESION_COLUMNS.items() if _is(row.get(k))]
@@ -125,7 +125,7 @@ class Groups:
 
     def _group(
         self, identifier: str, name: str, tracking: str | None, numbers: list[Any],
-        said: Sequence[tuple[Code, Code]] = (), slices: tuple[int, int] | None = None,
+        said: Sequence[tuple[Code, Code]] = (),
     ) -> Any:  # fmt: skip
         hd, coded = highdicom(), segment_codes(self.known[name])
         common = self._common(identifier, tracking, coded, numbers, said)
@@ -134,18 +134,18 @@ class Groups:
             own = [n for n, (number, _) in enumerate(self._frames[id(one)], 1) if number in (0, one.numbers[name])]
             if not own:  # the class is not on the film: there is no frame to point to
                 return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
-            return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            return _by_segment(hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
                 referenced_segment=hd.sr.ReferencedSegmentationFrame(
                     sop_class_uid=one.dataset.SOPClassUID, sop_instance_uid=one.dataset.SOPInstanceUID,
                     frame_number=own[0], segment_number=one.numbers[name],
                     source_image=hd.sr.SourceImageForSegmentation.from_source_image(self.source.headers[0]),
                 ),
                 **common,
-            )  # fmt: skip
+            ))  # fmt: skip
         return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
             referenced_segment=hd.sr.ReferencedSegment(
                 sop_class_uid=one.dataset.SOPClassUID, sop_instance_uid=one.dataset.SOPInstanceUID,
-                segment_number=one.numbers[name], frame_numbers=self._frames_of(one, name, slices),
+                segment_number=one.numbers[name],
                 source_series=hd.sr.SourceSeriesForSegmentation(self.source.headers[0].SeriesInstanceUID),
             ),
             **common,
@@ -170,15 +170,6 @@ class Groups:
             "measurements": numbers or None,
             "qualitative_evaluations": [hd.sr.QualitativeEvaluation(name=n, value=v) for n, v in said] or None,
         }
-
-    def _frames_of(self, one: SegmentationObject, name: str, slices: tuple[int, int] | None) -> list[int] | None:
-        """Numbers of the frames of a lesion, None for all of the segment: slices of other grids are not those."""
-        if slices is None or not self.source.regular or not self.result.grid.same_as(self.source.grid):
-            return None
-        low, high = slices
-        number = one.numbers[name]
-        places = enumerate(self._frames[id(one)], start=1)
-        return [n for n, (of, at) in places if of in (0, number) and low <= at + 1 <= high] or None
 
     def _tracking(self, name: str) -> str | None:
         one = self.object_of[name]
@@ -246,6 +237,18 @@ def _measured(name: Code, value: Any, unit: Code, derivation: Code | None = None
     )  # fmt: skip
 
 
+def _by_segment(group: Any) -> Any:
+    """The group with references by segment alone: PS3.3 table 10-3 has either the segment or the frame."""
+    stack = list(group)
+    while stack:
+        item = stack.pop()
+        for reference in item.get("ReferencedSOPSequence") or []:
+            if "ReferencedSegmentNumber" in reference and "ReferencedFrameNumber" in reference:
+                del reference.ReferencedFrameNumber
+        stack += item.get("ContentSequence") or []
+    return group
+
+
 def _laterality(modifier: Code | None) -> Code | None:
     """``modifier`` where it is one of the sides that TID 1502 takes."""
     return modifier if modifier is not None and modifier.value in ("7771000", "24028007", "51440002") else None
@@ -265,11 +268,6 @@ def _same(row: dict[str, Cell], finding: FindingDecision, result: Result) -> boo
     near = 2 * float(np.linalg.norm(result.grid.spacing))
     volume = float(row["volume_mm3"]) / 1000  # type: ignore[arg-type]
     return abs(volume - finding.volume_ml) <= 1e-4 * volume and float(np.linalg.norm(centre - finding.centre)) <= near
-
-
-def _slices(row: dict[str, Cell]) -> tuple[int, int] | None:
-    low, high = row.get("first_slice"), row.get("last_slice")
-    return None if low is None or high is None else (int(low), int(high))
 
 
 def _is(value: Cell) -> bool:

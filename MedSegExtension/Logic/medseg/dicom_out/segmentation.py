@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -200,14 +201,12 @@ def _name_the_frames(made: Any, source: DicomSource) -> None:
 
 
 def _place_film(made: Any, source: DicomSource) -> None:
-    """What a film's segmentation needs beyond what highdicom takes over: which way it faces, its spacing if known."""
+    """What a film's segmentation needs beyond what highdicom takes over: which way it faces, and its spacing."""
     header = source.headers[0]
     made.PatientOrientation = header.get("PatientOrientation") or ""
-    if any(k in header for k in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")):
-        measures = Dataset()
-        across, down, _ = source.frames[0].grid.spacing
-        measures.PixelSpacing = [f"{down:.10g}", f"{across:.10g}"]
-        made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence = [measures]
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
+        if keyword in header:
+            made[keyword] = copy(header[keyword])
 
 
 def _described(item: SegmentClass, number: int, algorithm: Any) -> Any:

@@ -57,7 +57,9 @@ def is_film(dataset: Any, groups: list[Any]) -> bool:
 def film_grid(dataset: Any, size: tuple[int, int], told: list[str], name: str) -> Grid:
     """One slice, placed as its film: by Patient Orientation, else frontal."""
     measures = _shared(dataset).get("PixelMeasuresSequence")
-    spacing = measures[0].get("PixelSpacing") if measures else None
+    holders = [*(measures or []), dataset]
+    keywords = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+    spacing = next((h.get(k) for h in holders for k in keywords if h.get(k)), None)
     if spacing is None:
         told.append(f"{name} has no pixel spacing; 1 mm was assumed, so lengths and areas are in pixels.")
         spacing = (1.0, 1.0)
