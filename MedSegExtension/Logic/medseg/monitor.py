@@ -50,6 +50,14 @@ class Monitor:
         self.notes: list[str] = []
         self.seconds: dict[str, float] = {}
 
+    def continued(self, listener: Callable[[Event], None] | None) -> Monitor:
+        """A monitor for the rest of this run, which goes on elsewhere: it adds to the same warnings, notes and timings,
+        and is cancelled apart."""
+        other = Monitor(listener)
+        other.warnings, other.notes, other.seconds = self.warnings, self.notes, self.seconds
+        other._share_before = self._share_before
+        return other
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage (read, prepare, infer, restore, clean, measure, write); nested stages are timed as well."""

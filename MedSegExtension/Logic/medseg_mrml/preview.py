@@ -82,7 +82,11 @@ def legend_rows(result: Result, volume: Volume, limit: int) -> list[tuple[str, s
     """Name, volume or score, and colour of each class; the largest ``limit`` of them where there are more."""
     rows: list[tuple[float, str, str, tuple[float, float, float] | None]] = []
     for layer in result.layers:
-        counts = np.bincount(layer.labels.ravel(), minlength=max(c.value for c in layer.classes) + 1)
+        # Slice after slice: counted at once, the labels would be held again as 64-bit numbers.
+        most = max(c.value for c in layer.classes) + 1
+        counts = np.zeros(max(most, int(layer.labels.max(initial=0)) + 1), np.int64)
+        for plane in layer.labels:
+            counts += np.bincount(plane.ravel(), minlength=counts.size)
         for c in layer.classes:
             rows.append((float(counts[c.value]), c.name, _amount(int(counts[c.value]), volume), c.color))
     table = result.tables.get("slices")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import pickle
 import subprocess
 import sys
+import tempfile
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,38 +22,77 @@ from medseg.geometry.volume import Volume
 from medseg.monitor import Monitor
 from medseg.result import Result
 
-from .scene_job import PREVIEW_FILE, SCENE_FILE, Job
+from .scene_job import SCENE_FILE, Job, pack_job
 
 TIMEOUT_SECONDS = 300.0
 _LINUX_PACKAGES = "on Linux it needs the system packages libegl1 and libgl1-mesa-dri"
 CHILD = ["-m", "medseg_mrml.scene_child"]
 _CT_WINDOW = (40.0, 400.0)
 
+_ready: list[subprocess.Popen[bytes]] = []
+_lock = threading.Lock()
 
-def write_scene(result: Result, volume: Volume, folder: str | Path, model: Any, monitor: Monitor) -> None:
-    """Make ``scene.mrb`` and ``preview.png`` of ``result`` in ``folder``; what cannot be made is a warning.
+
+def get_ready() -> None:
+    """Start the child process now, so that it has loaded its libraries when `write_scene` needs it.
+
+    That takes more than a second of one core. The child ends by itself when this process ends or `stop` is called.
+    """
+    with _lock:
+        if not _ready and importlib.util.find_spec("slicer") is not None:
+            _ready.append(_start())
+
+
+def stop() -> None:
+    """End the child that `get_ready` started, if it was not used."""
+    with _lock:
+        children, _ready[:] = list(_ready), []
+    for child in children:
+        child.kill()
+        child.communicate()
+
+
+def write_scene(
+    result: Result, volume: Volume, folder: str | Path, model: Any, monitor: Monitor, *, preview: bool = True
+) -> None:
+    """Make ``scene.mrb`` and (with ``preview``) ``preview.png`` of ``result`` in ``folder``; what cannot be made is a
+    warning.
 
     ``model``: its manifest's first display window is how the volume is shown; may be None.
     """
-    wanted = (SCENE_FILE, PREVIEW_FILE)
+    shown = replace(volume, stack=None, tags={})
+    light = Result(result.grid, result.layers, {}, result.tables, {"model": result.provenance.get("model", {})},
+                   plane=result.plane)  # fmt: skip
+    told = result.provenance
+    title = str(told.get("model", {}).get("title") or told.get("title") or "MedSeg result")
+    window = display_window(volume, model)
+    job = Job(light, shown, str(Path(folder).absolute()), title, window, preview=preview)
+    wanted = job.wanted
     if importlib.util.find_spec("slicer") is None:
         monitor.warn(
             f"{' and '.join(wanted)} were not made: they need 3D Slicer's MRML library. Install it with: "
             f"pip install slicer-core ({_LINUX_PACKAGES})."
         )
         return
-    shown = replace(volume, stack=None, tags={})
-    light = Result(result.grid, result.layers, {}, result.tables, {"model": result.provenance.get("model", {})},
-                   plane=result.plane)  # fmt: skip
-    told = result.provenance
-    title = str(told.get("model", {}).get("title") or told.get("title") or "MedSeg result")
-    job = Job(light, shown, str(Path(folder).absolute()), title, display_window(volume, model))
-    made, reason = _run_child(pickle.dumps(job, protocol=5), monitor)
+    made, crashed, reason = _run_child(job, monitor)
+    if crashed and SCENE_FILE not in made and preview:
+        # What crashed was most likely the drawing; the scene needs none.
+        made |= _run_child(replace(job, preview=False), monitor)[0]
     missing = [name for name in wanted if name not in made]
     for name in missing:
         (Path(folder) / name).unlink(missing_ok=True)
     if missing:
         monitor.warn(f"{' and '.join(missing)} could not be made: {reason}. The segmentation and tables are complete.")
+
+
+def _without_preview(result: Result, volume: Volume, folder: str | Path, model: Any, monitor: Monitor) -> None:
+    """As `write_scene`, without ``preview.png``."""
+    write_scene(result, volume, folder, model, monitor, preview=False)
+
+
+# What the command line asks a sink for (`medseg.output.folder.load_sinks`).
+for _name, _function in (("get_ready", get_ready), ("stop", stop), ("without_preview", _without_preview)):
+    setattr(write_scene, _name, _function)
 
 
 def display_window(volume: Volume, model: Any) -> tuple[float, float] | None:
@@ -82,16 +122,23 @@ def display_window(volume: Volume, model: Any) -> tuple[float, float] | None:
     return ((low + high) / 2, high - low) if high > low else None
 
 
-def _run_child(job: bytes, monitor: Monitor) -> tuple[set[str], str]:
-    """Files that the child finished, and why it did not finish the others."""
-    child = subprocess.Popen(
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
         [sys.executable, *CHILD],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(),
     )  # fmt: skip
+
+
+def _run_child(job: Job, monitor: Monitor) -> tuple[set[str], bool, str]:
+    """Files that the child finished, whether it crashed, and why it did not finish the others."""
+    with _lock:
+        child = _ready.pop() if _ready else None
+    if child is None or child.poll() is not None:
+        child = _start()
     try:
-        with monitor.on_cancel(child.kill):
+        with tempfile.TemporaryDirectory(prefix="medseg-job-") as arrays, monitor.on_cancel(child.kill):
             try:
-                out, err = child.communicate(job, timeout=TIMEOUT_SECONDS)
+                out, err = child.communicate(pack_job(job, Path(arrays)), timeout=TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 child.kill()
                 out, err = child.communicate()
@@ -115,7 +162,7 @@ def _run_child(job: bytes, monitor: Monitor) -> tuple[set[str], str]:
         last = lines[-1].strip() if lines else "no message"
         crash = f"the graphics library ended the process (code {code}); {_LINUX_PACKAGES}"
         failed = crash if code < 0 else last
-    return made, failed
+    return made, code < 0, failed
 
 
 def _environment() -> dict[str, str]:

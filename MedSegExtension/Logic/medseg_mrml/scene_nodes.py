@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,9 +38,8 @@ def add_nodes(headless: HeadlessScene, job: Job, views: dict[str, SliceView], fo
     tree = subject_hierarchy(scene)
     name = job.volume.name.split(".")[0] or "volume"
     study = tree.CreateStudyItem(tree.GetSceneItemID(), job.title)
-    volume = node_from_volume(job.volume, scene, name=name)
+    volume = node_from_volume(job.volume, scene, name=name, window=job.window)
     tree.SetItemParent(item_of(scene, volume), study)
-    _window(volume, job.window)
     segmentation = None
     if result.layers:
         segmentation = apply_result(result, scene, reference_node=volume, name=f"{name} segmentation").node
@@ -58,22 +56,6 @@ def add_nodes(headless: HeadlessScene, job: Job, views: dict[str, SliceView], fo
         views[view].show(volume, orientation, np.array(focus.point) * _TO_RAS)
     _arrange(scene, tables, chart)
     return SceneNodes(volume, segmentation, tables, chart)
-
-
-def save_bundle(headless: HeadlessScene, path: Path) -> None:
-    """Write the scene as a ``.mrb`` bundle. Raises `OSError` with MRML's own messages where it could not."""
-    messages = slicer.vtkMRMLMessageCollection()
-    if not headless.scene.WriteToMRB(str(path), None, messages) or not path.is_file():
-        raise OSError(messages.GetAllMessagesAsString() or f"{path.name} could not be written")
-
-
-def _window(volume: Any, window: tuple[float, float] | None) -> None:
-    display = volume.GetDisplayNode()
-    if display is None or volume.IsA("vtkMRMLVectorVolumeNode"):
-        return
-    if window is not None:
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevel(window[1], window[0])
 
 
 def _arrange(scene: Any, tables: dict[str, Any], chart: Any) -> None:

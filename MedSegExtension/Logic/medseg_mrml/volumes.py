@@ -52,11 +52,19 @@ def volume_from_node(node: Any) -> Volume:
     return Volume(array, grid, modality or None, node.GetName() or "volume", tags)
 
 
-def node_from_volume(volume: Volume, scene: Any, *, name: str | None = None, labelmap: bool = False) -> Any:
+def node_from_volume(
+    volume: Volume,
+    scene: Any,
+    *,
+    name: str | None = None,
+    labelmap: bool = False,
+    window: tuple[float, float] | None = None,
+) -> Any:
     """A new volume node in ``scene`` with the voxels of ``volume``, shared where `arrays.vtk_ready` allows.
 
     Several values per voxel give a vector volume node; ``labelmap`` a labelmap volume node. The modality is kept as
-    attribute ``DICOM.Modality``.
+    attribute ``DICOM.Modality``. ``window``: (level, width) to show grey values with; None leaves it to MRML, which
+    looks at all voxels for it (a second for a large volume).
     """
     kind = "vtkMRMLLabelMapVolumeNode" if labelmap else "vtkMRMLScalarVolumeNode"
     array = volume.array
@@ -68,6 +76,11 @@ def node_from_volume(volume: Volume, scene: Any, *, name: str | None = None, lab
     image = vtk.vtkImageData()
     fill_image(image, np.asarray(array))
     node.SetIJKToRASMatrix(ijk_to_ras(volume.grid))
+    if window is not None and kind == "vtkMRMLScalarVolumeNode":
+        # Set before there are voxels to look at.
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevel(window[1], window[0])
     node.SetAndObserveImageData(image)
     if volume.modality:
         node.SetAttribute(MODALITY, volume.modality)

@@ -131,6 +131,9 @@ def run(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write class probability maps.")] = False,
     mirror: MirrorOption = False,
     scene: Annotated[bool, typer.Option("--scene/--no-scene", help="Make scene.mrb and preview.png.")] = True,
+    preview: Annotated[
+        bool, typer.Option("--preview/--no-preview", help="Make preview.png, where scene.mrb is made.")
+    ] = True,
     as_dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
     dicom_form: DicomFormOption = "binary",
     deidentify: DeidentifyOption = False,
@@ -161,6 +164,7 @@ def run(
             frame=frame,
             force=force,
             scene=scene,
+            preview=preview,
             options=options,
             dicom=dicom_options(dicom_form, deidentify) if as_dicom else None,
         )

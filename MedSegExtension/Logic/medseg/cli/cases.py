@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
+from .background import OneBehind, Writing
 from .console import Command, exit_code, rows_of, worst
-from .interrupt import claimed
 
 if TYPE_CHECKING:
     from ..dicom_out.sink import DicomSink
@@ -43,10 +43,10 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What all cases of a command share. ``scene``: also make ``scene.mrb`` and ``preview.png``.
+    """What all cases of a command share. ``scene``: also make ``scene.mrb`` and, with ``preview``, ``preview.png``.
 
     ``frame``: the frame of 4D images that is meant, from 1; ``all_frames``: run each. ``dicom``: also write DICOM
-    objects, None for none.
+    objects, None for none. ``writer``: takes the results; one is written while the next case runs.
     """
 
     model: Model
@@ -54,41 +54,72 @@ class Work:
     series: str | None = None
     force: bool = False
     scene: bool = True
+    preview: bool = True
     frame: int | None = None
     all_frames: bool = False
     dicom: DicomOptions | None = None
     networks: SessionCache = field(default_factory=lambda: _networks())
+    writer: OneBehind = field(default_factory=OneBehind)
 
 
 def run_command(
     command: Command, model: str, inputs: list[Path], named: list[str], output: Path, *, weights: Path | None,
-    series: str | None, frame: str | None, force: bool, scene: bool, options: RunOptions,
+    series: str | None, frame: str | None, force: bool, scene: bool, preview: bool, options: RunOptions,
     dicom: DicomOptions | None = None,
 ) -> int:  # fmt: skip
     """Run all cases; the exit code of the worst."""
     from ..model.package import load_model
 
-    loaded = load_model(model, weights=weights)
-    cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
-    number = None if frame in (None, "all") else parse_frame(frame)
-    work = Work(loaded, options, series, force, scene, number, frame == "all", dicom)
+    sinks = get_sinks_ready() if scene else None
+    try:
+        loaded = load_model(model, weights=weights)
+        cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
+        number = None if frame in (None, "all") else parse_frame(frame)
+        work = Work(loaded, options, series, force, scene, preview, number, frame == "all", dicom)
+        return run_all(command, work, cases)
+    finally:
+        if sinks is not None:
+            sinks()
+
+
+def run_all(command: Command, work: Work, cases: list[Case]) -> int:
+    """Run and write ``cases``, each written while the next one runs; the exit code of the worst."""
     outcomes: list[dict[str, Any]] = []
     codes: list[int] = []
     command.document["results"] = outcomes
+
+    def failed(name: str, error: Exception) -> None:
+        if len(cases) == 1:
+            raise error
+        # One bad file must not cost the others.
+        outcomes.append({"input": name, "error": command.error(error, f"{name}: ")})
+        codes.append(exit_code(error))
+
+    def done(case: Case, writing: Writing) -> None:
+        try:
+            outcomes.append(told(command, case, writing))
+            codes.append(0)
+        except Cancelled:
+            raise
+        except Exception as error:
+            failed(case.name, error)
+
     with command.reporter:
-        for case in cases:
-            command.reporter.begin(case.name)
-            try:
-                outcomes += run_case(command, work, case)
-                codes.append(0)
-            except Cancelled:
-                raise
-            except Exception as error:
-                if len(cases) == 1:
+        try:
+            for case in cases:
+                work.writer.settle(all_but=1)
+                command.reporter.begin(case.name)
+                if work.scene and case is cases[-1] and len(cases) > 1:
+                    get_sinks_ready()  # no case follows during which the last scene could be made
+                try:
+                    run_case(command, work, case, done)
+                except Cancelled:
                     raise
-                # One bad file must not cost the others.
-                outcomes.append({"input": case.name, "error": command.error(error, f"{case.name}: ")})
-                codes.append(exit_code(error))
+                except Exception as error:
+                    work.writer.settle()  # in the order of the cases
+                    failed(case.name, error)
+        finally:
+            work.writer.settle()
     if len(cases) > 1:
         command.say()
         command.table(
@@ -100,8 +131,11 @@ def run_command(
     return worst(codes)
 
 
-def run_case(command: Command, work: Work, case: Case) -> list[dict[str, Any]]:
-    """Read, run and write one case, or each frame of it; what the JSON document says of them."""
+Done = Callable[[Case, Writing], None]
+
+
+def run_case(command: Command, work: Work, case: Case, done: Done) -> None:
+    """Read and run one case, or each frame of it, and begin to write it; ``done`` is called by ``work.writer``."""
     from ..io import read_volume
     from ..output.folder import check_output
 
@@ -114,20 +148,19 @@ def run_case(command: Command, work: Work, case: Case) -> list[dict[str, Any]]:
             for n, path in case.files.items()
         }
     if not work.all_frames:
-        return [run_volumes(command, work, case, volumes, monitor, dicom_sink(work, case, work.frame, monitor))]
+        run_volumes(command, work, case, volumes, monitor, done, dicom_sink(work, case, work.frame, monitor))
+        return
     counts = {len(volume.frames) for volume in volumes.values() if volume.frames} or {1}
     if len(counts) > 1:
         raise InputError(f"{case.name}: its channels have different numbers of frames ({sorted(counts)}).")
-    outcomes = []
     for number in range(1, max(counts) + 1):
+        work.writer.settle(all_but=1)
         name = f"frame-{number:03d}"
         one = Case(f"{case.name} {name}", case.files, case.folder / name)
         check_output(one.folder, force=work.force)
         chosen = {n: volume.frame(number) if volume.frames else volume for n, volume in volumes.items()}
         own, several = command.monitor(), any(volume.frames for volume in volumes.values())
-        sink = dicom_sink(work, case, number if several else None, own)
-        outcomes.append(run_volumes(command, work, one, chosen, own, sink))
-    return outcomes
+        run_volumes(command, work, one, chosen, own, done, dicom_sink(work, case, number if several else None, own))
 
 
 def dicom_sink(work: Work, case: Case, frame: int | None, monitor: Monitor) -> DicomSink | None:
@@ -143,26 +176,54 @@ def dicom_sink(work: Work, case: Case, frame: int | None, monitor: Monitor) -> D
 
 
 def run_volumes(
-    command: Command, work: Work, case: Case, volumes: dict[str, Volume], monitor: Monitor, dicom: DicomSink | None
-) -> dict[str, Any]:
-    """Run and write one case whose volumes are read."""
-    from ..output.folder import write_result
+    command: Command, work: Work, case: Case, volumes: dict[str, Volume], monitor: Monitor, done: Done,
+    dicom: DicomSink | None,
+) -> None:  # fmt: skip
+    """Run one case whose volumes are read, and begin to write it."""
     from ..pipeline.run import run
 
     model = work.model
     result = run(model, volumes, work.options, monitor=monitor, open_session=work.networks.open)
-    first = volumes[model.manifest.channels[0].name]
-    with claimed(case.folder, command.on_abandon):
-        write_result(
-            result, case.folder, volume=first, model=model, force=work.force, monitor=monitor,
-            sinks=None if work.scene else (), further={"dicom": dicom} if dicom else None,
-        )  # fmt: skip
-    if dicom is not None:
-        dicom.check()
-    summary = json.loads((case.folder / "result.json").read_text(encoding="utf-8"))
-    show_result(command, case, result, summary)
-    tables = {name: rows_of(table) for name, table in result.tables.items()}
+    writing = Writing(command, case.folder, monitor, result, dicom.check if dicom else None)
+    work.writer.begin(
+        writing, lambda written: done(case, written),
+        volume=volumes[model.manifest.channels[0].name], model=model, force=work.force,
+        sinks=chosen_sinks(work, monitor) | ({"dicom": dicom} if dicom else {}),
+    )  # fmt: skip
+
+
+def told(command: Command, case: Case, writing: Writing) -> dict[str, Any]:
+    """What the JSON document says of a written case, after a reader was told. Raises what writing raised."""
+    summary = writing.finish()
+    show_result(command, case, writing.result, summary)
+    tables = {name: rows_of(table) for name, table in writing.result.tables.items()}
     return {"input": case.name, "folder": str(case.folder), "result": summary, "tables": tables}
+
+
+def get_sinks_ready() -> Callable[[], None]:
+    """Let the installed sinks start what takes them long, beside the loading of the model; gives what ends it again."""
+    from ..monitor import Monitor
+    from ..output.folder import load_sinks
+
+    sinks = load_sinks(None, Monitor()).values()
+    for sink in sinks:
+        getattr(sink, "get_ready", lambda: None)()
+
+    def stop() -> None:
+        for sink in sinks:
+            getattr(sink, "stop", lambda: None)()
+
+    return stop
+
+
+def chosen_sinks(work: Work, monitor: Monitor) -> dict[str, Any]:
+    """The sinks of this command, by name."""
+    from ..output.folder import load_sinks
+
+    if not work.scene:
+        return {}
+    sinks = load_sinks(None, monitor)
+    return sinks if work.preview else {n: getattr(s, "without_preview", s) for n, s in sinks.items()}
 
 
 def _networks() -> SessionCache:

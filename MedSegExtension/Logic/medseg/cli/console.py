@@ -40,6 +40,8 @@ class Command:
         self._monitor: Monitor | None = None
         self._cancelled = False
         self._abandon: list[Callable[[], None]] = []
+        #: Called when the command is cancelled, besides its current monitor's `cancel`.
+        self.cancelling: list[Callable[[], None]] = []
 
     # -- text -----------------------------------------------------------------------------------------------
 
@@ -93,6 +95,8 @@ class Command:
         self._cancelled = True
         if self._monitor is not None:
             self._monitor.cancel()
+        for cancel in list(self.cancelling):
+            cancel()
 
     @contextmanager
     def on_abandon(self, remove: Callable[[], None]) -> Iterator[None]:

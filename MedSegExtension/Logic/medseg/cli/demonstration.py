@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ModelError, OutputError
-from .cases import Case, Work, run_case
+from .background import Writing
+from .cases import Case, Work, run_case, told
 from .console import Command
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def demo_command(command: Command, output: Path, *, device: str, force: bool) ->
         check_output(output / show.model, force=force)
     outcomes: list[dict[str, Any]] = []
     pictures: list[Path] = []
+    written: list[Writing] = []
     with command.reporter:
         for show in chosen:
             command.reporter.begin(show.model)
@@ -66,8 +68,10 @@ def demo_command(command: Command, output: Path, *, device: str, force: bool) ->
             work = Work(load_model(show.model), RunOptions(device=device), force=force)
             channel = work.model.manifest.channels[0].name
             case = Case(f"{show.model} on {show.what}", {channel: source}, output / show.model)
-            (outcome,) = run_case(command, work, case)
+            run_case(command, work, case, lambda _, writing: written.append(writing))
+            work.writer.settle()
             work.networks.clear()
+            outcome = told(command, case, written.pop())
             truth = compare(outcome, phantom, case.folder)
             for sentence in truth:
                 command.say(f"  {sentence}")

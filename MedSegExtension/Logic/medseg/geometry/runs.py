@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 Mask = npt.NDArray[np.bool_]
 Index = npt.NDArray[np.int64]
@@ -81,6 +79,10 @@ def runs_of(mask: Mask, structure: Mask, *, most: int | None = None) -> Runs | N
     number = len(starts)
     if one:
         left, right = np.concatenate(one), np.concatenate(other)
+        # Loaded here since most masks are small and need it never.
+        from scipy.sparse import coo_matrix
+        from scipy.sparse.csgraph import connected_components
+
         # float64 is what the search takes without a copy.
         graph = coo_matrix((np.ones(len(left)), (left, right)), shape=(number, number)).tocsr()
         count, component = connected_components(graph, directed=False)

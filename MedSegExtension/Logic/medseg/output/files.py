@@ -23,7 +23,7 @@ import SimpleITK as sitk
 from ..errors import OutputError
 from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
-from .packing import BLOCK, blocks_of, gzip_stream, nrrd_header, packed_nrrd_header
+from .packing import BLOCK, LABEL_LEVEL, blocks_of, gzip_stream, nrrd_header, packed_nrrd_header
 
 # Bytes before the first voxel of a NIfTI-1 file without extensions.
 _NIFTI_START = 352
@@ -42,7 +42,7 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
     header = _segmentation_header(path, layers, grid, model_id, dtype)
     with path.open("wb") as file:
         file.write(packed_nrrd_header(header))
-        for piece in gzip_stream(_label_blocks([layer.labels for layer in layers], dtype)):
+        for piece in gzip_stream(_label_blocks([layer.labels for layer in layers], dtype), LABEL_LEVEL):
             file.write(piece)
 
 

@@ -43,6 +43,7 @@ def write_result(
     monitor: Monitor | None = None,
     sinks: Mapping[str, Sink] | Iterable[str] | None = None,
     further: Mapping[str, Sink] | None = None,
+    keep: Callable[[], bool] | None = None,
 ) -> Path:
     """Write ``result`` into ``folder`` and return that folder.
 
@@ -53,13 +54,15 @@ def write_result(
 
     ``sinks``: names of installed sinks, or name -> callable; None runs all that are installed, ``()`` none.
     ``further``: callables that run besides those.
+    ``keep``: asked when ``monitor`` is cancelled; where it says True the result is written without what the sinks had
+    not finished, and a warning in it says so.
 
     Raises `OutputError` (not writable, disk full, a file in the way, an earlier result without ``force``), `Cancelled`.
     """
     monitor = monitor or Monitor()
     target = Path(folder)
     check_output(target, force=force)
-    chosen = _chosen_sinks(sinks, monitor) | dict(further or {})
+    chosen = load_sinks(sinks, monitor) | dict(further or {})
     made: list[Path] = []
     stage: Path | None = None
     try:
@@ -69,11 +72,12 @@ def write_result(
             stage = (target if target.exists() else target.parent) / f".medseg-{secrets.token_hex(6)}"
             stage.mkdir()
             started = time.perf_counter()
-            _write_files(result, stage, volume, monitor)
+            _write_files(result, stage, volume, monitor, keep)
             for name, sink in chosen.items():
-                _run_sink(name, sink, result, volume, stage, model, monitor)
+                _run_sink(name, sink, result, volume, stage, model, monitor, keep)
             _write_summary(result, stage, monitor, time.perf_counter() - started)
-            monitor.checkpoint()
+            if keep is None or not keep():
+                monitor.checkpoint()
             _move_in(stage, target)
             made = []
     except OSError as error:
@@ -106,7 +110,12 @@ def discover_sinks() -> dict[str, metadata.EntryPoint]:
     return {point.name: point for point in metadata.entry_points(group=SINK_GROUP)}
 
 
-def _chosen_sinks(sinks: Mapping[str, Sink] | Iterable[str] | None, monitor: Monitor) -> dict[str, Sink]:
+def load_sinks(sinks: Mapping[str, Sink] | Iterable[str] | None, monitor: Monitor) -> dict[str, Sink]:
+    """The sinks that `write_result` runs where it is given ``sinks``; ``monitor`` is told of those that do not load.
+
+    A sink may have attributes ``get_ready`` and ``stop``: functions that start what takes long before the sink is
+    called, and end it where it was not.
+    """
     if isinstance(sinks, Mapping):
         return dict(sinks)
     found = discover_sinks()
@@ -121,14 +130,16 @@ def _chosen_sinks(sinks: Mapping[str, Sink] | Iterable[str] | None, monitor: Mon
     return chosen
 
 
-def _write_files(result: Result, stage: Path, volume: Volume, monitor: Monitor) -> None:
+def _write_files(
+    result: Result, stage: Path, volume: Volume, monitor: Monitor, keep: Callable[[], bool] | None
+) -> None:
     model_id = str(result.provenance.get("model", {}).get("id", ""))
     total = bool(result.layers) + len(result.probabilities)
     done = 0
     if result.layers:
         write_segmentation(stage / SEGMENTATION_FILE, result.layers, result.grid, model_id)
         done += 1
-        monitor.progress(done, total, SEGMENTATION_FILE)
+        _progress(monitor, done, total, SEGMENTATION_FILE, keep)
     for table in result.tables.values():
         with (stage / f"{file_name(table.name)}.csv").open("w", encoding="utf-8", newline="") as file:
             file.write(table.to_csv())
@@ -140,20 +151,35 @@ def _write_files(result: Result, stage: Path, volume: Volume, monitor: Monitor) 
         (stage / "probabilities").mkdir(exist_ok=True)
         write_map(stage / "probabilities" / f"{unique}.nii.gz", array, result.grid)
         done += 1
-        monitor.progress(done, total, name)
+        _progress(monitor, done, total, name, keep)
 
 
-def _run_sink(name: str, sink: Sink, result: Result, volume: Volume, stage: Path, model: Any, monitor: Monitor) -> None:
-    before = {p for p in stage.rglob("*") if p.is_file()}
-    monitor.checkpoint()
+def _progress(monitor: Monitor, done: int, total: int, text: str, keep: Callable[[], bool] | None) -> None:
     try:
-        sink(result, volume, stage, model, monitor)
+        monitor.progress(done, total, text)
     except Cancelled:
-        raise
+        if keep is None or not keep():
+            raise
+
+
+def _run_sink(
+    name: str, sink: Sink, result: Result, volume: Volume, stage: Path, model: Any, monitor: Monitor,
+    keep: Callable[[], bool] | None,
+) -> None:  # fmt: skip
+    before = {p for p in stage.rglob("*") if p.is_file()}
+    try:
+        monitor.checkpoint()
+        sink(result, volume, stage, model, monitor)
+        return
+    except Cancelled:
+        if keep is None or not keep():
+            raise
+        reason = "the command was cancelled while the next case ran; run this case again for it."
     except Exception as error:
-        for path in {p for p in stage.rglob("*") if p.is_file()} - before:
-            path.unlink(missing_ok=True)
-        monitor.warn(f"The output {name!r} was not made: {error}")
+        reason = str(error)
+    for path in {p for p in stage.rglob("*") if p.is_file()} - before:
+        path.unlink(missing_ok=True)
+    monitor.warn(f"The output {name!r} was not made: {reason}")
 
 
 def _write_summary(result: Result, stage: Path, monitor: Monitor, seconds: float) -> None:

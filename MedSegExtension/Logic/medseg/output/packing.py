@@ -18,6 +18,8 @@ from typing import BinaryIO
 
 #: zlib's level: on CT and labels 1 is three times as fast as the usual 6, and CT files are no larger.
 LEVEL = 1
+#: Of labels: as fast as 1 on them, and the files are a seventh smaller.
+LABEL_LEVEL = 3
 BLOCK = 1 << 20
 _MOST_THREADS = 8
 # No name, no time, unknown system: the same data give the same bytes.
