@@ -15,6 +15,8 @@ from support.real_data import REAL_DATA, REPOSITORY, VARIABLE
 
 # Qt and Slicer's renderer load libEGL when they are imported, so these files cannot even be collected without it.
 _NEED_OPENGL = ["panel/*", "mrml/*", "house/test_qt_host.py"]
+# Results are compared to the last voxel; which engine is fastest here is the business of Testing/engine.
+os.environ.setdefault("MEDSEG_ENGINE", "onnxruntime")
 _NO_OPENGL = os.name == "posix" and ctypes.util.find_library("EGL") is None and not os.environ.get("CI")
 collect_ignore_glob = _NEED_OPENGL if _NO_OPENGL else []
 _NO_REAL_DATA = f"there is no folder {REAL_DATA.name} with real models and images; {VARIABLE} names it"

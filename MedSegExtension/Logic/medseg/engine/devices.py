@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from . import openvino_engine
 from .machine import cpu_name, nvidia_cards, nvidia_smi, total_memory
 from .providers import PROVIDERS, WORDS, parse_device, providers_for, session_options
 
@@ -68,7 +69,9 @@ def _quiet_stdout() -> Iterator[None]:
 @functools.cache
 def probe(device: str) -> str:
     """Why ``device`` does not truly run a network; "" where it does. Tried once per process."""
-    kind, _ = parse_device(device)
+    kind, which = parse_device(device)
+    if kind == "openvino" and by_openvino_itself(which):
+        return _probe_openvino()
     provider = PROVIDERS[kind]
     if provider not in onnxruntime.get_available_providers():
         return f"the installed {' and '.join(runtime_packages()) or 'onnxruntime'} was built without {WORDS[kind]}"
@@ -94,6 +97,21 @@ def probe(device: str) -> str:
     if abs(float(output[0, 0, 4, 4]) - 9.0) > 0.05:
         return "it computes a convolution wrongly"
     return ""
+
+
+def by_openvino_itself(which: str) -> bool:
+    """Whether ``openvino:<which>`` is run by the package ``openvino``, not by a provider of ONNX Runtime."""
+    built = PROVIDERS["openvino"] in onnxruntime.get_available_providers()
+    return which in ("", "cpu") and not built and openvino_engine.installed()
+
+
+def _probe_openvino() -> str:
+    try:
+        network = openvino_engine.OpenVinoNetwork(_tiny_model(), threads=1)
+        output = network.run({"x": np.ones((1, 1, 8, 8), np.float32)})["y"]
+    except Exception as error:  # OpenVINO's exceptions share no public base
+        return plain_words(error)
+    return "" if abs(float(output[0, 0, 4, 4]) - 9.0) <= 0.05 else "it computes a convolution wrongly"
 
 
 @functools.lru_cache(maxsize=1)
@@ -180,7 +198,7 @@ def available_devices() -> tuple[Device, ...]:
         ("directml:0", "Graphics card (DirectML)"), ("coreml", "Apple (CoreML)"),
         ("openvino:gpu", "Intel graphics (OpenVINO)"), ("openvino:cpu", f"{cpu_name()} (OpenVINO)"),
     ):  # fmt: skip
-        if PROVIDERS[parse_device(id)[0]] in built:
+        if PROVIDERS[parse_device(id)[0]] in built or (id == "openvino:cpu" and by_openvino_itself("cpu")):
             devices.append(_probed(id, name, 0))
     return (*devices, _probed("cpu", cpu_name(), total_memory()))
 
@@ -200,7 +218,9 @@ def runtime_packages() -> list[str]:
 def support_report() -> dict[str, Any]:
     """Versions and devices for a support request; plain JSON values, nothing of any patient, user or path."""
     versions: dict[str, str] = {}
-    for name in ("numpy", "SimpleITK", "scipy", "onnx", "pydantic", "pydicom", "slicer-core", *runtime_packages()):
+    own = ("openvino",) if openvino_engine.installed() else ()
+    known = ("numpy", "SimpleITK", "scipy", "onnx", "pydantic", "pydicom", "slicer-core")
+    for name in (*known, *own, *runtime_packages()):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

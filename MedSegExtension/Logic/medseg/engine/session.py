@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 import onnxruntime
@@ -15,16 +12,15 @@ import onnxruntime
 from ..errors import DeviceError, InputError, ModelError, OutOfMemory
 from ..model.package import Model
 from ..monitor import Monitor
-from . import devices, machine, providers
+from . import automatic, devices, machine, openvino_engine, providers
+from .calling import CallingThread
 from .devices import plain_words
+from .openvino_engine import OpenVinoNetwork
 from .providers import CPU, PROVIDERS, WORDS, parse_device
 
 _WORDS_OF = {PROVIDERS[kind]: words for kind, words in WORDS.items()}
-T = TypeVar("T")
 Array = npt.NDArray[Any]
 
-# ONNX Runtime looks at its terminate flag between operators only; one large 3D convolution may take longer than this.
-_GRACE_SECONDS = 1.0
 _MEMORY_TEXTS = (
     "out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "cudnn_status_alloc_failed",
     "cublas_status_alloc_failed", "cuda_error_out_of_memory", "8007000e", "e_outofmemory", "not enough memory",
@@ -41,6 +37,10 @@ _HEAVY = {
     "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
     "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
 }  # fmt: skip
+
+
+# Values of an input up to which two engines are held in memory at once.
+_MOST_COMPARED = 8_000_000
 
 
 class _Refused(Exception):
@@ -61,9 +61,11 @@ class Session:
         self._monitor = monitor
         self._threads = threads
         self._precision = precision
-        self._runner = _Runner()
+        self._runner = CallingThread()
         self._end = weakref.finalize(self, self._runner.close)
         self._session: Any = None
+        self._openvino: OpenVinoNetwork | None = None
+        self._undecided = False
         self._said_at_opening: tuple[str, ...] = ()
         self.fell_back = False
         self.provider = ""
@@ -86,11 +88,12 @@ class Session:
 
         ``device``: ``auto`` takes the best that truly runs and tells why a better one was not taken; an id such as
         ``cuda:0`` takes that or raises `DeviceError`. ``threads``: CPU threads, None for the physical cores.
-        ``precision``: ``auto``, ``float32`` (no TF32) or ``float16`` (TensorRT and OpenVINO only).
+        ``precision``: ``auto`` (on the processor the faster engine, see `automatic`), ``float32`` (exact: ONNX Runtime,
+        no TF32), ``float16`` (TensorRT and OpenVINO only) or ``bfloat16`` (``openvino:cpu`` only).
         Raises `InputError`, `DeviceError`, `OutOfMemory`, `ModelError`, `Cancelled`.
         """
-        if precision not in ("auto", "float32", "float16"):
-            raise InputError(f"{precision!r} is not a precision; choose auto, float32 or float16.")
+        if precision not in ("auto", "float32", "float16", "bfloat16"):
+            raise InputError(f"{precision!r} is not a precision; choose auto, float32, float16 or bfloat16.")
         kind, which = parse_device(device)
         if threads is not None and threads < 1:
             raise InputError(f"The number of threads is {threads}; it must be 1 or more.")
@@ -121,6 +124,13 @@ class Session:
         Raises `Cancelled` within about a second of ``monitor.cancel()``, `OutOfMemory`, `ModelError` (the feeds do not
         fit), `DeviceError`.
         """
+        if self._undecided:
+            return self._run_and_choose(feeds)
+        if self._openvino is not None:
+            return self._run_openvino(self._openvino, feeds)
+        return self._run_onnxruntime(feeds)
+
+    def _run_onnxruntime(self, feeds: dict[str, Array]) -> dict[str, Array]:
         if self._session is None:
             raise DeviceError("The network was closed; open it again.")
         session, options = self._session, onnxruntime.RunOptions()
@@ -137,17 +147,72 @@ class Session:
             raise self._translated(error, "run", feeds=feeds) from error
         return dict(zip(names, values, strict=True))
 
+    def _run_openvino(self, network: OpenVinoNetwork, feeds: dict[str, Array]) -> dict[str, Array]:
+        try:
+            return self._runner.call(lambda: network.run(feeds), self._monitor, network.stop)
+        except Exception as error:
+            self._monitor.checkpoint()
+            if self._session is None:
+                raise self._translated(error, "run", feeds=feeds) from error
+            self._monitor.warn(f"OpenVINO failed ({plain_words(error)}); ONNX Runtime goes on.")
+            self._leave_openvino()
+            return self._run_onnxruntime(feeds)
+
+    def _leave_openvino(self) -> None:
+        self._openvino, self.provider = None, CPU
+
+    def _run_and_choose(self, feeds: dict[str, Array]) -> dict[str, Array]:
+        """Run the first input, and decide which engine runs the next ones."""
+        if not automatic.telling(feeds):
+            return self._run_onnxruntime(feeds)
+        self._undecided = False
+        if sum(array.size for array in feeds.values()) > _MOST_COMPARED:
+            return self._run_onnxruntime(feeds)
+        key = automatic.key(self._model.sha256, self._threads, feeds)
+        choice = automatic.remembered(key)
+        if choice is not None and choice.engine == "onnxruntime":
+            return self._run_onnxruntime(feeds)
+        try:
+            network = self._runner.call(self._load_openvino, self._monitor, lambda: None)
+            if choice is None:
+                choice, result = automatic.measured(
+                    self._model.manifest,
+                    lambda: self._run_onnxruntime(feeds),
+                    lambda: self._runner.call(lambda: network.run(feeds), self._monitor, network.stop),
+                )
+                automatic.remember(key, choice)
+            else:
+                result = {}
+        except Exception as error:
+            self._monitor.checkpoint()
+            self._monitor.note(f"OpenVINO does not run this network ({plain_words(error)}); ONNX Runtime does.")
+            return self._run_onnxruntime(feeds)
+        sentence = automatic.words(choice)
+        self._monitor.note(sentence)
+        self._said_at_opening = (*self._said_at_opening, sentence)
+        if choice.engine == "openvino":
+            self._openvino, self.provider = network, f"{openvino_engine.PROVIDER} {openvino_engine.version()}"
+        return result or self.run(feeds)
+
+    def _load_openvino(self) -> OpenVinoNetwork:
+        precision = "float32" if self._precision == "auto" else self._precision
+        return OpenVinoNetwork(Path(self._model.onnx_path).resolve(), threads=self._threads, precision=precision)
+
     def to_cpu(self) -> None:
         """Open the same network on the CPU and go on there; the caller tells why. Nothing happens where it is there."""
+        if self._openvino is not None and self._session is not None:
+            self._leave_openvino()
+            return
         if self.provider == CPU and self._session is not None:
             return
         self.fell_back = True
-        self._session = None
+        self._session = self._openvino = None
         self._open("cpu")
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""
-        self._session = None
+        self._session = self._openvino = None
+        self._undecided = False
         self._end()
 
     def __enter__(self) -> Session:
@@ -196,6 +261,9 @@ class Session:
     def _open(self, id: str) -> None:
         """Open on exactly this device; `_Refused` where something else would run."""
         kind, which = parse_device(id)
+        if kind == "openvino" and devices.by_openvino_itself(which):
+            self._open_openvino()
+            return
         wanted = providers.providers_for(id, self._precision)
         if self._precision == "float16" and kind not in ("tensorrt", "openvino"):
             self._monitor.warn(f"{WORDS[kind]} runs this network in float32; float16 is for TensorRT and OpenVINO.")
@@ -229,6 +297,22 @@ class Session:
         self.output_shapes = _shapes(session.get_outputs())
         if kind != "cpu":
             self._tell_of_cpu_parts(session, kind)
+        self._undecided = not self.fell_back and automatic.wanted(kind, self._precision)
+
+    def _open_openvino(self) -> None:
+        """OpenVINO alone, as asked for."""
+        self.providers_requested = (openvino_engine.PROVIDER,)
+        if self._precision in ("float16", "bfloat16") and self._precision not in openvino_engine.fast_precisions():
+            self._monitor.warn(f"This processor has no {self._precision}; OpenVINO computes in float32.")
+            self._precision = "float32"
+        try:
+            network = self._runner.call(self._load_openvino, self._monitor, lambda: None)
+        except Exception as error:
+            self._monitor.checkpoint()
+            raise _Refused(plain_words(error)) from error
+        self._openvino, self.provider = network, f"{openvino_engine.PROVIDER} {openvino_engine.version()}"
+        self.device = f"CPU ({machine.cpu_name()}, OpenVINO)"
+        self.input_shapes, self.output_shapes = network.input_shapes, network.output_shapes
 
     def _tell_of_cpu_parts(self, session: Any, kind: str) -> None:
         """Warn where the provider left heavy operators to the CPU."""
@@ -263,7 +347,8 @@ class Session:
         name = self._model.manifest.title
         if self.providers_requested == (CPU,):
             return ModelError(f"{name}: ONNX Runtime {onnxruntime.__version__} cannot load the network: {error}.")
-        return DeviceError(f"{name} cannot run on {_WORDS_OF[self.providers_requested[0]]}: {error}. Choose the CPU.")
+        place = _WORDS_OF.get(self.providers_requested[0], self.providers_requested[0])
+        return DeviceError(f"{name} cannot run on {place}: {error}. Choose the CPU.")
 
     def _translated(
         self, error: Exception, what: str, place: str = "", feeds: dict[str, Array] | None = None
@@ -288,70 +373,6 @@ class Session:
                 "sizes must be of (often 16 or 32), or import the network again, which finds it out."
             )
         return DeviceError(f"{self._model.manifest.title} failed on {place}: {plain_words(error)}.")
-
-
-class _Runner:
-    """One thread that makes all calls into ONNX Runtime (CUDA keeps its handles per thread).
-
-    The calling thread only waits, so that Ctrl-C and `Monitor.cancel` are answered while native code works.
-    """
-
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=_work, args=(self._jobs,), name="medseg-onnxruntime", daemon=True)
-        self._thread.start()
-
-    def call(self, function: Callable[[], T], monitor: Monitor, stop: Callable[[], None]) -> T:
-        """``function()`` in the thread. After a cancel it is left to end alone once the grace time is over."""
-        job = _Job(function)
-        stopped = threading.Event()
-
-        def cancel() -> None:
-            job.cancelled = True
-            stop()
-            stopped.set()
-
-        with monitor.on_cancel(cancel):
-            self._jobs.put(job)
-            try:
-                while not job.done.wait(0.1):
-                    if stopped.is_set() and not job.done.wait(_GRACE_SECONDS):
-                        break
-            except KeyboardInterrupt:
-                cancel()
-                raise
-        monitor.checkpoint()
-        if job.error is not None:
-            raise job.error
-        return job.result  # type: ignore[no-any-return]
-
-    def close(self) -> None:
-        """End the thread after what it is doing."""
-        self._jobs.put(None)
-
-
-class _Job:
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self.function: Callable[[], Any] | None = function
-        self.done = threading.Event()
-        self.cancelled = False
-        self.result: Any = None
-        self.error: BaseException | None = None
-
-
-def _work(jobs: queue.SimpleQueue[_Job | None]) -> None:
-    while (job := jobs.get()) is not None:
-        try:
-            if job.function is not None and not job.cancelled:
-                job.result = job.function()
-        except BaseException as error:  # handed to the caller, who raises it
-            job.error = error
-        # The feeds of a finished run must not stay in memory until the next one.
-        job.function = None
-        if job.cancelled:
-            job.result = None
-        job.done.set()
-        del job
 
 
 def _shapes(values: list[Any]) -> dict[str, tuple[int | None, ...]]:
