@@ -31,7 +31,8 @@ EQUAL, DICE = 0.9995, 0.999
 
 @dataclass(frozen=True)
 class Outcome:
-    """How MedSeg compares with nnU-Net on one kind; ``prepared`` and ``logits``: largest differences of the stages."""
+    """How MedSeg compares with nnU-Net on one kind; ``prepared``: largest difference of what
+    the networks got, ``logits``: of what came out, as a share of the largest logit."""
 
     kind: str
     prepared: float
@@ -102,7 +103,7 @@ def _stages(model: Any, volumes: Any, stages: Path) -> tuple[float, float]:
     found = maps.logits().astype(np.float64)
     return (
         float(np.abs(prepared.array - wanted_input).max()),
-        float(np.abs(found - wanted_logits.astype(np.float64)).max()),
+        float(np.abs(found - wanted_logits.astype(np.float64)).max() / np.abs(wanted_logits).max()),
     )
 
 

@@ -130,7 +130,7 @@ def test_channels_are_normalised_each_in_its_own_way(tmp_path: Path) -> None:
     [
         ({"plan": {"normalization_schemes": ["Own"]}}, "'Own' is not known"),
         ({"plan": {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"]}}, "normalises 2 channels"),
-        ({"plan": {"previous_stage": "3d_lowres"}}, "cascade"),
+        ({"plan": {"preprocessor_name": "Own"}}, "'Own' is not nnU-Net's own"),
         ({"dataset": {"labels": {"background": 0, "a": 2}}}, "without gaps"),
     ],
 )

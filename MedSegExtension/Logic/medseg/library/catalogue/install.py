@@ -100,7 +100,7 @@ def _present(id: str) -> ModelCard | None:
 
 
 def _add(entry: Entry, files: list[Obtained], options: ImportOptions | None, monitor: Monitor) -> ModelCard:
-    main = files[0].path
+    main = files[0].path if entry.kind != "nnunet" else files[0].path.parent
     if entry.kind == "package":
         from ...model.package import load_model
 

@@ -23,7 +23,7 @@ from ...errors import ModelError
 from ...model.manifest.schema import Part
 from ...model.package_files import safe_name
 
-Kind = Literal["package", "onnx", "keras", "tfjs", "torch"]
+Kind = Literal["package", "onnx", "keras", "tfjs", "torch", "nnunet"]
 # Above every published model; a server that sends more is not sending a model.
 SIZE_LIMIT = 4 << 30
 
@@ -85,8 +85,9 @@ class Entry(Part):
     """One model that can be downloaded.
 
     ``kind``: ``package`` is a ready MedSeg package (.zip, or .onnx with the manifest inside); the others are read by
-    the importer with ``recipe``. ``files``: the first is the one that is opened. ``options``: choices of the recipe.
-    ``about``: the size in words where ``files`` do not state it. ``note``: what the user should know before.
+    the importer with ``recipe``. ``files``: the first is the one that is opened; for ``nnunet`` the folder of all.
+    ``options``: choices of the recipe. ``about``: the size in words where ``files`` do not state it. ``note``: what the
+    user should know before.
     """
 
     id: str = Field(pattern="^[a-z0-9][a-z0-9._-]*$", max_length=100)

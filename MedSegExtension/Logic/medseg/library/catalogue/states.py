@@ -29,6 +29,7 @@ SYSTEMS = {
     "microbleeds": "cerebral microbleeds, SWI/T2*",
     "haemorrhage": "intracranial haemorrhage, head CT",
     "brain": "brain, T1",
+    "body": "whole body, CT",
     "": "other installed models",
 }
 # What a throw-away environment with TensorFlow or PyTorch takes while a conversion runs.

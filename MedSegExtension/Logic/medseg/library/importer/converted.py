@@ -58,11 +58,21 @@ class Chain:
 
 
 @dataclass
+class Inner:
+    """A network of its own inside the package: ``folder`` (relative), its manifest, its graph."""
+
+    folder: str
+    manifest: dict[str, Any]
+    converted: Converted
+
+
+@dataclass
 class Converted:
     """``model``: the ONNX graph. ``parameters``: trained numbers in the original, None where not counted.
 
     ``chain``: to compare whole runs, where the original framework could be run.
-    ``notes``: sentences for the user. ``facts``: for ``import.json``.
+    ``notes``: sentences for the user. ``facts``: for ``import.json``. ``inner``: further networks of the package.
+    ``changes``: fields of the manifest that are set once the chains were compared.
     """
 
     model: onnx.ModelProto
@@ -71,6 +81,8 @@ class Converted:
     notes: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     chain: Chain | None = None
+    inner: list[Inner] = field(default_factory=list)
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 def largest_difference(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> float:

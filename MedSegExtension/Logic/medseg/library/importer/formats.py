@@ -55,6 +55,13 @@ def _pickle(name: str) -> ModelError:
     )
 
 
+def _is_nnunet_zip(path: Path) -> bool:
+    try:
+        return _zip_kind(path) == "nnunet"
+    except ModelError:
+        return False
+
+
 def _zip_kind(path: Path) -> Kind:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -92,9 +99,11 @@ def _json_kind(path: Path) -> Kind:
 def _folder_kind(folder: Path) -> Kind:
     if (folder / "plans.json").is_file() and (folder / "dataset.json").is_file():
         return "nnunet"
-    from .nnunet import result_folders
+    from .nnunet_folder import result_folders
 
     if result_folders(folder):
+        return "nnunet"
+    if any(_is_nnunet_zip(z) for z in sorted(folder.glob("*.zip"))[:16]):
         return "nnunet"
     for place in (folder, folder / "configs"):
         if (place / "metadata.json").is_file():

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from ... import __version__
-from ...errors import InputError, MedSegError, ModelError, damage_is
+from ...errors import InputError, ModelError, damage_is
 from ...model.manifest import Manifest
 from ...model.onnx_check import check_safe, read_onnx
-from ...model.onnx_fit import check_fits
-from ...model.package import embed_manifest, load_model, pack, parse_manifest
-from ...model.package_files import MANIFEST_NAME, new_folder, sha256_of, user_path
+from ...model.package_files import sha256_of, user_path
 from ...monitor import Monitor
 from . import onnx_tidy
-from .converted import Converted, ImportOptions, Probe, largest_difference, tell
+from .converted import Converted, ImportOptions, tell
 from .formats import Kind, detect_kind
+from .package_writing import write_package
 from .recipe import Recipe, find_recipe
-
-RECORD_NAME = "import.json"
-AGREED = 1e-4
-REFUSED = 1e-2
 
 
 def import_model(
@@ -95,6 +88,11 @@ def _converted(
     if kind in ("nnunet", "monai"):
         from .monai import convert_monai
         from .nnunet import convert_nnunet
+
+        if recipe is not None and kind == "nnunet" and "nnunet" in recipe.accepts:
+            from .nnunet_set import convert_set
+
+            return convert_set(path, recipe, options, monitor)
 
         return (convert_nnunet if kind == "nnunet" else convert_monai)(path, options, monitor)
     if recipe is None:
@@ -251,101 +249,6 @@ _WORDS = {
 }
 
 
-# -- writing ------------------------------------------------------------------------------------------------
-
-
-def write_package(
-    target: Path, raw: dict[str, Any], converted: Converted, record: dict[str, Any], monitor: Monitor
-) -> Path:
-    """Check the graph against the manifest ``raw``, compare it with the original, and write the package."""
-    manifest = parse_manifest(raw, MANIFEST_NAME)
-    with tempfile.TemporaryDirectory(prefix="medseg-import-") as scratch:
-        folder = Path(scratch) / "package"
-        with new_folder(folder) as new:
-            weights = new / "model.onnx"
-            weights.write_bytes(converted.model.SerializeToString())
-            check_safe(read_onnx(weights), weights, new)
-            tell(monitor, check_fits(converted.model, manifest, "model.onnx"))
-            difference = compare(converted, monitor)
-            record |= {"parameters": converted.parameters, "largest_difference": difference, **converted.facts}
-            raw["weights"] = {"file": weights.name, "sha256": sha256_of(weights)}
-            raw.setdefault("card", {}).setdefault("figures", {})["agreement with the original"] = _words(
-                converted, difference
-            )
-            _write_descriptions(new, raw, record)
-        load_model(folder)
-        if converted.chain is not None:
-            from .chain_check import equal_share
-
-            monitor.progress(95, 100, f"comparing with {converted.chain.framework} on a probe image")
-            record["equal_voxels"] = share = equal_share(folder, converted.chain, monitor)
-            raw["card"]["figures"]["agreement with the original, whole chain"] = (
-                f"{share:.3%} of the voxels of a probe image get the same label "
-                f"({converted.chain.framework}, on import)"
-            )
-            _write_descriptions(folder, raw, record)
-            load_model(folder)
-        return _deliver(folder, raw, target)
-
-
-def _write_descriptions(folder: Path, raw: dict[str, Any], record: dict[str, Any]) -> None:
-    for name, content in ((MANIFEST_NAME, raw), (RECORD_NAME, record)):
-        (folder / name).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _deliver(folder: Path, raw: dict[str, Any], target: Path) -> Path:
-    try:
-        if target.suffix.lower() == ".zip":
-            return pack(folder, target, overwrite=True)
-        if target.suffix.lower() == ".onnx":
-            return embed_manifest(folder / "model.onnx", raw, target)
-        with new_folder(target) as new:
-            for item in folder.iterdir():
-                (new / item.name).write_bytes(item.read_bytes())
-    except OSError as error:
-        raise InputError(f"{target} cannot be written: {error.strerror or error}.") from error
-    return target
-
-
-def compare(converted: Converted, monitor: Monitor) -> float | None:
-    """Largest difference between the ONNX graph and the original framework on the probe; None without a probe.
-
-    Raises `ModelError` where they differ so much that the conversion must be wrong.
-    """
-    probe = converted.probe
-    if probe is None:
-        return None
-    names = [v.name for v in onnx_tidy.real_inputs(converted.model)]
-    try:
-        found = onnx_tidy.session(converted.model).run(None, dict(zip(names, probe.feeds, strict=True)))[0]
-    except MedSegError:
-        raise
-    except Exception as error:  # ONNX Runtime's exception classes share no public base
-        raise ModelError(f"The converted network does not run in ONNX Runtime: {str(error).splitlines()[0]}") from error
-    if found.shape != probe.output.shape:
-        raise ModelError(
-            f"The converted network gives the shape {found.shape}, the original {probe.output.shape}; "
-            "the conversion failed."
-        )
-    difference = largest_difference(found, probe.output)
-    if not np.isfinite(difference) or difference > REFUSED:
-        raise ModelError(
-            f"The converted network differs from the original by up to {difference:.3g} on a probe input; it is not "
-            "kept. Please report this model."
-        )
-    if difference > AGREED:
-        monitor.warn(f"The converted network differs from the original by up to {difference:.2g} on a probe input.")
-    return difference
-
-
-def _words(converted: Converted, difference: float | None) -> str:
-    if converted.facts.get("framework") == "ONNX":
-        return "nothing was converted: the ONNX file is the original, but for names and batch"
-    if converted.probe is None or difference is None:
-        return "not compared: the original framework was not at hand on import"
-    return f"largest difference {difference:.1e} on a probe input ({converted.probe.framework}, on import)"
-
-
 def _origin(path: Path, kind: Kind, recipe: Recipe | None, options: ImportOptions) -> dict[str, Any]:
     record: dict[str, Any] = {"medseg": __version__, "source": path.name, "kind": kind}
     if path.is_file():
@@ -355,6 +258,3 @@ def _origin(path: Path, kind: Kind, recipe: Recipe | None, options: ImportOption
     if options.choices:
         record["options"] = dict(options.choices)
     return record
-
-
-__all__ = ["Probe", "import_model", "import_with_manifest", "write_package"]

@@ -117,41 +117,70 @@ def with_weights(network, checkpoint, where):
     return weights
 
 
-def export(torch, networks, request, channels, answer):
-    class Mean(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.folds = torch.nn.ModuleList(networks)
+def export(torch, networks, request, answer):
+    """Each fold becomes an ONNX graph, then all of them one that gives their mean; PyTorch's own mean beside it."""
+    import numpy as np
+    import onnx
 
-        def forward(self, x):
-            total = self.folds[0](x)
-            for fold in self.folds[1:]:
-                total = total + fold(x)
-            return total / len(self.folds) if len(self.folds) > 1 else total
-
-    program = Mean().eval()
-    answer["parameters"] = sum(int(p.numel()) for p in program.parameters())
-    size = sum(p.numel() * p.element_size() for p in program.parameters())
-    if size >= LIMIT:
-        raise Refused(
-            f"the {len(networks)} folds have {size / 2**30:.1f} GB of weights, and one ONNX file holds less than 2 GB; "
-            "choose fewer folds"
-        )
+    answer["parameters"] = sum(int(p.numel()) for network in networks for p in network.parameters())
     generator = torch.Generator().manual_seed(0)
-    feed = torch.randn((1, channels, *request["patch"]), generator=generator)
-    say("running the original network")
-    output = program(feed)
-    say("converting to ONNX")
-    try:
-        torch.onnx.export(
-            program, (feed,), request["output"], dynamo=False, opset_version=17, input_names=["image"],
-            output_names=["logits"], dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
-        )  # fmt: skip
-    except Exception as error:
-        raise Refused(f"PyTorch cannot write it as ONNX ({first(error)})") from error
+    feed = torch.randn((1, request["channels"], *request["patch"]), generator=generator)
+    total, graphs = None, []
+    for n, network in enumerate(networks):
+        size = sum(p.numel() * p.element_size() for p in network.parameters())
+        if size >= LIMIT:
+            raise Refused(f"one network has {size / 2**30:.1f} GB of weights; less than 2 GB can be converted")
+        say(f"running and converting network {n + 1} of {len(networks)}")
+        output = network(feed)
+        total = output if total is None else total + output
+        path = f"{request['output']}.{n}"
+        try:
+            torch.onnx.export(
+                network, (feed,), path, dynamo=False, opset_version=17, input_names=["image"], output_names=["logits"],
+                dynamic_axes={"image": {0: "N"}, "logits": {0: "N"}},
+            )  # fmt: skip
+        except Exception as error:
+            raise Refused(f"PyTorch cannot write it as ONNX ({first(error)})") from error
+        graphs.append(onnx.load(path))
+        Path(path).unlink()
+    mean = total / len(networks) if len(networks) > 1 else total
+    onnx.save(
+        averaged(graphs), request["output"], save_as_external_data=True, location=Path(request["output"]).name + ".data"
+    )
+    np.savez(request["probe"], feed=feed.numpy(), output=mean.numpy())
+
+
+def averaged(graphs):
+    """One graph for all: the folds side by side on one input, their outputs added in order, divided by their count."""
+    from onnx import helper, numpy_helper
+
+    if len(graphs) == 1:
+        return graphs[0]
     import numpy as np
 
-    np.savez(request["probe"], feed=feed.numpy(), output=output.numpy())
+    whole, outputs = graphs[0], []
+    for n, model in enumerate(graphs):
+        graph = model.graph
+        inside = {o for node in graph.node for o in node.output} | {i.name for i in graph.initializer}
+        for node in graph.node:
+            node.name = f"fold{n}/{node.name}"
+            for names in (node.input, node.output):
+                for at, name in enumerate(names):
+                    names[at] = f"fold{n}/{name}" if name in inside else name
+        for tensor in graph.initializer:
+            tensor.name = f"fold{n}/{tensor.name}"
+        outputs.append(f"fold{n}/logits")
+        del graph.value_info[:]
+        if n:
+            whole.graph.node.extend(graph.node)
+            whole.graph.initializer.extend(graph.initializer)
+    total = outputs[0]
+    for n, name in enumerate(outputs[1:], start=1):
+        whole.graph.node.append(helper.make_node("Add", [total, name], [f"sum{n}"], name=f"sum{n}"))
+        total = f"sum{n}"
+    whole.graph.initializer.append(numpy_helper.from_array(np.array(len(graphs), np.float32), "count"))
+    whole.graph.node.append(helper.make_node("Div", [total, "count"], ["logits"], name="mean"))
+    return whole
 
 
 def probe_image(plan, plans, channels, patch):
@@ -191,28 +220,63 @@ def probe_image(plan, plans, channels, patch):
     return image.transpose([0, *(a + 1 for a in back)]).copy(), [spacing[a] for a in back]
 
 
-def whole_chain(torch, request, network, weights, checkpoint, plans, dataset):
-    """nnU-Net's own predictor on the probe image: labels; a sentence where it is not installed."""
-    import numpy as np
+class Chains:
+    """nnU-Net's own predictor on a probe image for each network; ``problem``: why it cannot be run, or ""."""
 
-    try:
-        from importlib.metadata import version
+    def __init__(self, torch):
+        self.torch, self.version, self.problem, self.ready = torch, "", "", []
+        try:
+            from importlib.metadata import version
 
-        from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-        from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-    except ImportError as error:
-        return None, f"nnU-Net itself was not at hand ({first(error)})"
-    say("running nnU-Net's own predictor on a probe image")
-    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    manager = PlansManager(plans)
-    name = request["configuration"]
-    predictor.manual_initialization(
-        network, manager, manager.get_configuration(name), weights, dataset, str(checkpoint.get("trainer_name")), None
-    )
-    image, spacing = probe_image(request["plan"], plans, request["channels"], request["patch"])
-    labels = predictor.predict_single_npy_array(image, {"spacing": spacing})
-    np.savez(request["chain"], image=image, spacing=spacing, labels=np.asarray(labels))
-    return version("nnunetv2"), ""
+            from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+            from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+        except ImportError as error:
+            self.problem = f"nnU-Net itself was not at hand ({first(error)})"
+            return
+        self.predictor, self.plans = nnUNetPredictor, PlansManager
+        self.version = version("nnunetv2")
+
+    def run(self, request, network, weights, trainer):
+        """The labels of the probe image into the request's file; of a cascade after the stage before it."""
+        if self.problem:
+            return
+        import numpy as np
+
+        say("running nnU-Net's own predictor on a probe image")
+        predictor = self.predictor(use_mirroring=False, device=self.torch.device("cpu"), allow_tqdm=False)
+        manager = self.plans(json.loads(json.dumps(request["plans"])))
+        plan = manager.get_configuration(request["configuration"])
+        predictor.manual_initialization(network, manager, plan, weights, request["dataset"], trainer, None)
+        self.ready.append(predictor)
+        image, spacing = probe_image(request["plan"], request["plans"], request["images"], request["patch"])
+        before = None
+        if request["previous"] is not None:
+            first_stage = self.ready[request["previous"]]
+            before = np.asarray(first_stage.predict_single_npy_array(image, {"spacing": spacing}), np.int16)[None]
+        labels = predictor.predict_single_npy_array(image, {"spacing": spacing}, before)
+        np.savez(request["chain"], image=image, spacing=spacing, labels=np.asarray(labels))
+
+
+def convert(torch, request, chains):
+    plan = request["plan"]
+    request["channels"] = request["images"] + (len(request["labels"]) if request["previous"] is not None else 0)
+    networks, weights, checkpoint = [], [], None
+    for path in request["checkpoints"]:
+        say(f"reading {Path(path).parent.name}")
+        checkpoint = read_checkpoint(torch, path)
+        if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
+            raise Refused(f"{Path(path).name} is no checkpoint of nnU-Net v2 (it has no network_weights)")
+        network = build(torch, plan, request["channels"], request["outputs"])
+        weights.append(with_weights(network, checkpoint, Path(path).parent.name))
+        networks.append(network)
+    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    answer = {
+        "trainer": str(checkpoint.get("trainer_name", "")),
+        "mirror_axes": [int(a) for a in axes] if axes is not None else [],
+    }
+    export(torch, networks, request, answer)
+    chains.run(request, networks[0], weights, answer["trainer"])
+    return answer
 
 
 def main():
@@ -221,26 +285,13 @@ def main():
     import torch
 
     torch.set_grad_enabled(False)
-    plan, channels = request["plan"], request["channels"]
-    networks, weights, checkpoint = [], [], None
-    for path in request["checkpoints"]:
-        say(f"reading {Path(path).parent.name}")
-        checkpoint = read_checkpoint(torch, path)
-        if not isinstance(checkpoint, dict) or "network_weights" not in checkpoint:
-            raise Refused(f"{Path(path).name} is no checkpoint of nnU-Net v2 (it has no network_weights)")
-        network = build(torch, plan, channels, request["outputs"])
-        weights.append(with_weights(network, checkpoint, Path(path).parent.name))
-        networks.append(network)
-    axes = checkpoint.get("inference_allowed_mirroring_axes")
+    chains = Chains(torch)
     answer = {
         "framework": f"PyTorch {torch.__version__}",
-        "trainer": str(checkpoint.get("trainer_name", "")),
-        "mirror_axes": [int(a) for a in axes] if axes is not None else [],
+        "networks": [convert(torch, one, chains) for one in request["networks"]],
+        "nnunet": chains.version,
+        "not_compared": chains.problem,
     }
-    export(torch, networks, request, channels, answer)
-    answer["nnunet"], answer["not_compared"] = whole_chain(
-        torch, request, networks[0], weights, checkpoint, request["plans"], request["dataset"]
-    )
     Path(sys.argv[2]).write_text(json.dumps(answer), encoding="utf-8")
 
 

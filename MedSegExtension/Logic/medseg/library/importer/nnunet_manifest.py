@@ -49,6 +49,30 @@ def channel_names(dataset: Raw) -> list[str]:
     return [str(found[k]) for k in sorted(found, key=int)]
 
 
+def foreground(dataset: Raw) -> list[int]:
+    """All labels but the background and ``ignore``, rising: what the stage before a cascade may have found."""
+    given = {k: v for k, v in dataset.get("labels", {}).items() if k != "ignore"}
+    if all(str(k).isdigit() for k in given):
+        return sorted({int(k) for k in given} - {0})
+    return sorted(set().union(*(_numbers(v) for v in given.values())) - {0})
+
+
+def append_labels(plan: Raw, dataset: Raw, before: str) -> Raw:
+    """The step that gives a cascade's second stage the labels of the stage ``before``."""
+    name = str(plan.get("resampling_fn_seg", "resample_data_or_seg_to_shape"))
+    if name != "resample_data_or_seg_to_shape":
+        raise ModelError(f"plans.json: the resampling {name!r} of labels is not known; they could not be repeated.")
+    given = plan.get("resampling_fn_seg_kwargs") or {}
+    step: Raw = {
+        "step": "append_labels", "of": before, "values": foreground(dataset), "order": int(given.get("order", 1)),
+    }  # fmt: skip
+    force = given.get("force_separate_z", None if not given else False)
+    if force is not False:
+        ratio = None if force else float(given.get("separate_z_anisotropy_threshold", 3.0))
+        step["thick_axis"] = {"ratio": ratio, "order": int(given.get("order_z", 0))}
+    return step
+
+
 def _resampling(plan: Raw) -> Raw:
     spacing = [float(n) for n in plan["spacing"]]
     step: Raw = {

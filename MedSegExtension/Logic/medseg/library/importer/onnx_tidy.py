@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from ...engine.devices import plain_words, prepare_runtime
 from ...errors import ModelError
 
 Array = npt.NDArray[Any]
+#: Bytes of weights that still go into the ONNX file itself.
+EXTERNAL_ABOVE = 3 << 29
 Sizes = tuple[int | None, ...]
 _NUMPY: dict[int, type[np.generic]] = {
     TensorProto.FLOAT: np.float32,
@@ -80,6 +83,21 @@ def _rename_graph(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
             for inner in [attribute.g, *attribute.graphs]:
                 if inner.node:
                     _rename_graph(inner, names)
+
+
+def save(model: onnx.ModelProto, path: Path, above: int | None = None) -> None:
+    """Write ``model`` to ``path``; weights of more than ``above`` bytes go into a file of their own beside it.
+
+    One ONNX file holds less than 2 GB. Where the weights are written apart, ``model`` keeps only its graph.
+    """
+    size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if size <= (EXTERNAL_ABOVE if above is None else above):
+        path.write_bytes(model.SerializeToString())
+        return
+    onnx.save_model(
+        model, str(path), save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}.data",
+        size_threshold=1024,
+    )  # fmt: skip
 
 
 def session(model: onnx.ModelProto) -> Any:

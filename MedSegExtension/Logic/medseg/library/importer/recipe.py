@@ -21,8 +21,8 @@ from ...model.manifest.schema import Part
 from ...model.package import parse_manifest, read_json
 from ...model.store import shipped_folders
 
-Format = Literal["onnx", "keras", "tfjs", "torch"]
-System = Literal["wmh", "chest-x-ray", "microbleeds", "haemorrhage", "brain"]
+Format = Literal["onnx", "keras", "tfjs", "torch", "nnunet"]
+System = Literal["wmh", "chest-x-ray", "microbleeds", "haemorrhage", "brain", "body"]
 
 # What a recipe may say that a Lambda layer does. The functions are in `keras_convert.py`, which has this list too.
 OPERATIONS = ("identity", "resize_bilinear_to", "crop_top_left_to", "repeat_channels")
@@ -78,6 +78,18 @@ class TfjsFacts(Part):
     epsilon: float = 1e-5
 
 
+class NnunetFacts(Part):
+    """``parts``: name of a network in the manifest's ``joined`` (``.`` its own) -> what its folder or zip is called.
+
+    ``spacing``: to which the set's own program brings the image first, in mm, outer voxel centres kept, decimals cut
+    off. ``overlap``: of its windows, where it is not nnU-Net's half.
+    """
+
+    parts: dict[str, str] = Field(default_factory=dict)
+    spacing: float | None = Field(default=None, gt=0)
+    overlap: float | None = Field(default=None, ge=0, lt=1)
+
+
 class Recipe(Part):
     """One model of one of the systems. ``manifest``: complete but for ``weights``.
 
@@ -95,12 +107,17 @@ class Recipe(Part):
     labels_in_slabs: int | None = Field(default=None, ge=2, le=64)
     tfjs: TfjsFacts = TfjsFacts()
     keras: KerasFacts = KerasFacts()
+    nnunet: NnunetFacts = NnunetFacts()
     manifest: dict[str, Any]
 
     @model_validator(mode="after")
     def _complete(self) -> Recipe:
         if "weights" in self.manifest:
             raise ValueError("manifest: a recipe has no weights")
+        if "nnunet" in self.accepts:
+            joined = [j["model"] for j in self.manifest.get("joined", [])] or ["."]
+            if list(self.nnunet.parts) != joined:
+                raise ValueError("nnunet.parts: one is needed for each of manifest.joined, in the same order")
         self.template()
         return self
 
