@@ -22,7 +22,8 @@ def test_every_shipped_entry_has_its_recipe() -> None:
     for id, item in entries.items():
         recipe = known[str(item.recipe)]
         assert recipe.id == id and item.kind in recipe.accepts and item.system == recipe.system
-        assert item.license == recipe.manifest["license"] == "MIT" and item.title == recipe.title
+        assert item.license == recipe.manifest["license"] and item.title == recipe.title
+        assert item.license == ("Apache-2.0" if item.system == "body" else "MIT")
         for file in item.files:
             assert all(a.startswith("https://") and a.endswith(f"/{file.path}") for a in file.addresses)
             if item.system == "brain":
@@ -48,7 +49,7 @@ def test_the_table_has_every_system_and_model() -> None:
     assert set(recipes()) <= set(found)
     by_system = {name: sum(s.system == name for s in found.values()) for name in states.SYSTEMS if name}
     assert by_system.pop("brain") >= 5
-    assert by_system == {"wmh": 8, "chest-x-ray": 5, "microbleeds": 1, "haemorrhage": 10}
+    assert by_system == {"wmh": 8, "chest-x-ray": 5, "microbleeds": 1, "haemorrhage": 10, "body": 2}
     assert (
         found["wmh-unet-3class"].downloadable
         and found["wmh-unet-3class"].how == "medseg models install wmh-unet-3class"

@@ -38,6 +38,7 @@ IDS = [
 MESHNETS = [
     "meshnet-gwm-light", "meshnet-gwm", "meshnet-brain-mask", "meshnet-subcortical-18", "meshnet-50", "meshnet-104",
 ]  # fmt: skip
+SETS = ["totalsegmentator-total", "totalsegmentator-total-3mm"]
 # Authors of the haemorrhage systems saved weights without layers.
 WEIGHTS_ONLY = [id for id in IDS if id.startswith("ich-")]
 # One process makes the networks for all of them.
@@ -62,10 +63,10 @@ def steps(id: str) -> list[dict[str, Any]]:
 
 
 def test_every_published_model_has_a_recipe() -> None:
-    assert len(IDS) == 24 and set(recipes()) == {*IDS, *MESHNETS}
+    assert len(IDS) == 24 and set(recipes()) == {*IDS, *MESHNETS, *SETS}
 
 
-@pytest.mark.parametrize("id", [*IDS, *MESHNETS])
+@pytest.mark.parametrize("id", [*IDS, *MESHNETS, *SETS])
 def test_a_recipe_is_complete(id: str) -> None:
     """A user must see where it is from, what it is for, what it cannot do and what was published."""
     recipe = find_recipe(id)
@@ -73,7 +74,7 @@ def test_a_recipe_is_complete(id: str) -> None:
     card = manifest.card
     assert manifest.source and manifest.license and card.description and card.intended_use and card.limitations
     assert card.citation and recipe.obtain and recipe.checked
-    assert card.figures or recipe.system == "brain"
+    assert card.figures or recipe.system in ("brain", "body")
     assert "weights" not in recipe.manifest
     path = next((f / f"{id}.json" for f in _folders() if (f / f"{id}.json").is_file()), None)
     assert path is not None, "the file is called as its id"
