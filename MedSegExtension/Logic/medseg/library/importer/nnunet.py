@@ -22,6 +22,7 @@ from .bundles import Raw, bundle_network, manifest_of, plain_id
 from .converted import Chain, Converted, ImportOptions, Inner, Probe
 from .environment import environment, run_script
 from .nnunet_folder import Network, opened, read_network, result_folder
+from .pickle_names import check_weights_only
 
 REQUIREMENTS = "nnunet-requirements.txt"
 MODULES = "torch, onnx, dynamic_network_architectures"
@@ -54,10 +55,7 @@ def convert_networks(
         if not network.checkpoints:
             raise ModelError(f"{network.folder.name} has no checkpoint of any fold; get the whole result.")
         for file in network.checkpoints:
-            if not zipfile.is_zipfile(file):
-                raise ModelError(
-                    f"{file.parent.name}/{file.name} is no checkpoint of PyTorch, or is cut off; get it again."
-                )
+            check_weights_only(file)
     with (
         environment(
             REQUIREMENTS, MODULES, python=options.environment, wheels=options.wheels, monitor=monitor
