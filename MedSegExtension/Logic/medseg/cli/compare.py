@@ -57,6 +57,7 @@ def compare(
     """Compare segmentation A with B, class by class: overlap, volumes, distances of surfaces, lesions."""
 
     def body(command: Command) -> int:
+        from ..compare.lesion_table import lesion_table
         from ..compare.pairs import compare_segmentations
         from ..io import read_segmentation
         from ..result import Result
@@ -68,9 +69,12 @@ def compare(
             found = compare_segmentations(
                 one, other, pairs=_pairs(pair), tolerance_mm=tolerance, matching=matching_of(match), monitor=monitor
             )
-            table = found.table()
+            table, matching = found.table(), matching_of(match)
+            tables = {"comparison": table}
+            if matching is not None:
+                tables["lesion_comparison"] = lesion_table(found, matching, (one.name, other.name))
             result = Result(
-                found.grid, found.layers(), tables={"comparison": table},
+                found.grid, found.layers(), tables=tables,
                 provenance=_provenance("comparison", one, other, match=match, tolerance_mm=tolerance),
                 warnings=tuple(monitor.warnings), notes=tuple(monitor.notes),
             )  # fmt: skip

@@ -27,6 +27,11 @@ _COLORS = {
 }  # fmt: skip
 
 
+def state_color(state: str) -> tuple[float, float, float]:
+    """RGB of a state, from 0 to 1."""
+    return _COLORS[state]
+
+
 @dataclass(frozen=True)
 class Change:
     """When a lesion has changed: by at least ``percent`` of its volume and by at least ``ml``. ``touch_mm``: lesions
@@ -68,7 +73,7 @@ class FollowUp:
             Column("change_percent", "float", "%", "of the volume at the baseline"),
             Column("baseline_lesions", "int", "", "components at the baseline"),
             Column("follow_up_lesions", "int", "", "components at the follow-up"),
-            Column("r", "float", "mm"), Column("a", "float", "mm"), Column("s", "float", "mm"),
+            *(Column(f"centre_{axis}_mm", "float", "mm") for axis in "ras"),
         )  # fmt: skip
         rows: list[tuple[Cell, ...]] = []
         for n, one in enumerate(self.lesions, start=1):
@@ -92,7 +97,7 @@ class FollowUp:
 
     def layer(self) -> Layer:
         """Segments new, gone, grown, shrunk, stable."""
-        classes = [SegmentClass(n, f"{self.name}: {s}", _COLORS[s]) for n, s in enumerate(STATES, start=1)]
+        classes = [SegmentClass(n, f"{self.name}: {s}", state_color(s)) for n, s in enumerate(STATES, start=1)]
         return Layer(self.labels, tuple(classes))
 
 

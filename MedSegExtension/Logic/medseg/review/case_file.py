@@ -1,7 +1,7 @@
 """What is kept of the review of one case: ``review.json``, the reviewed mask, and every version that was saved of it.
 
 ``review.json`` is written after each decision, all or nothing, and the one before it is kept as ``review.json.bak``. It
-holds no name of a patient: a case is called after its file.
+holds no name of a patient: a case is called after its file. Its form is `file_schema`'s.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from ..errors import InputError, damage_is
 from ..io.segmentations import Segmentation, read_segmentation
 from ..monitor import Monitor
 from ..output.files import replacing, save_segmentation, save_text
-from .decisions import STATES, Decision, Review
+from .decisions import STATES, Review
+from .file_schema import CASE_STATES, INITIALS, RATINGS, VERSION, problem
 
-VERSION = 1
+__all__ = ["CASE_STATES", "FILE", "MASK", "RATINGS", "VERSIONS", "CaseReview", "Version", "give_decisions",
+           "load_version", "newest_mask", "read_case", "save_version", "take_decisions", "write_case"]  # fmt: skip
+
 FILE, MASK, VERSIONS = "review.json", "reviewed.seg.nrrd", "versions"
-_INITIALS = re.compile(r"[A-Za-z0-9]{0,8}")
+_NUMBER = "medseg_review"
 
 
 @dataclass(frozen=True)
@@ -59,17 +62,6 @@ class CaseReview:
     findings: list[dict[str, Any]] = field(default_factory=list)
     versions: list[Version] = field(default_factory=list)
     changed: str = ""
-
-
-CASE_STATES = ("to do", "in progress", "done", "skipped")
-#: What a rating means, as it is shown to the reader.
-RATINGS = {
-    5: "acceptable as it is",
-    4: "acceptable after small corrections",
-    3: "needs correction, saves time",
-    2: "needs so much correction that drawing anew is as fast",
-    1: "unusable",
-}
 
 
 def take_decisions(kept: CaseReview, review: Review) -> None:
@@ -143,31 +135,32 @@ def _parsed(path: Path) -> CaseReview:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path.name} of {path.parent.name} cannot be read ({type(error).__name__}).") from error
-    with damage_is(InputError, f"{path.name} of {path.parent.name}"):
-        if int(raw["medseg_review"]) > VERSION:
-            raise InputError(
-                f"{path.name} of {path.parent.name} was written by a newer MedSeg (version "
-                f"{raw['medseg_review']}, this one "
-                f"reads {VERSION}); update MedSeg."
-            )
+    name = f"{path.name} of {path.parent.name}"
+    version = raw.get(_NUMBER) if isinstance(raw, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise InputError(f"{name} is no review of MedSeg: it states no version of its form.")
+    if version > VERSION:
+        raise InputError(
+            f"{name} was written by a newer MedSeg (version {version}, this one reads {VERSION}); update MedSeg."
+        )
+    if wrong := problem(raw):
+        raise InputError(f"{name} is damaged: {wrong}.")
+    with damage_is(InputError, name):
         known = {name: raw[name] for name in CaseReview.__dataclass_fields__ if name in raw}
-        known["versions"] = [Version(**one) for one in known.get("versions", [])]
-        kept = CaseReview(**known)
-        if kept.state not in CASE_STATES or (kept.rating is not None and kept.rating not in RATINGS):
-            raise ValueError(f"state {kept.state!r}, rating {kept.rating!r}")
-        _ = [
-            (int(one["id"]), [float(v) for v in one["centre"]], Decision(one.get("state", ""))) for one in kept.findings
+        known["versions"] = [
+            Version(**{name: one[name] for name in Version.__dataclass_fields__ if name in one})
+            for one in known.get("versions", [])
         ]
-    return kept
+        return CaseReview(**known)
 
 
 def write_case(folder: str | Path, kept: CaseReview) -> Path:
     """Write ``review.json``, all or nothing; the one before stays beside it. Raises `OutputError`."""
-    if not _INITIALS.fullmatch(kept.reader):
+    if not re.search(INITIALS, kept.reader):
         raise InputError(f"{kept.reader!r} are no initials; give up to eight letters, or none.")
     path = Path(folder) / FILE
     kept.changed = _now()
-    text = json.dumps({"medseg_review": VERSION, **asdict(kept)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps({_NUMBER: VERSION, **asdict(kept)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     return save_text(path, text, keep_as=path.with_suffix(".json.bak"))
 
 
