@@ -1,4 +1,4 @@
-"""``medseg review``: the findings of a mask, and how far two readers agree."""
+"""``medseg review``: the findings of a mask, lists of cases, and what was decided on them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import typer
 
 from ..errors import InputError
 from ..result import Column, Table
+from .agreement import agreement
 from .console import Command, rows_of
 from .execute import execute
 
 _Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")]
-_CASE, _RATING = ("filename", "case", "image"), ("rating",)
 
 
 def register(app: typer.Typer, epilog: str) -> None:
@@ -142,58 +142,3 @@ def summary(
         return 0
 
     execute(body, as_json=as_json, debug=debug)
-
-
-def agreement(
-    one: Annotated[
-        Path, typer.Argument(metavar="ONE.csv", help="A reader's table: columns Filename (or case) and Rating.")
-    ],
-    other: Annotated[Path, typer.Argument(metavar="OTHER.csv", help="The other reader's.")],
-    as_json: _Json = False,
-    debug: _Debug = False,
-) -> None:
-    """How far two readers' ratings from 1 to 5 agree: kappa, and the cases on which they differ."""
-
-    def body(command: Command) -> int:
-        from ..review.agreement import agreement as agree
-        from ..review.case_file import RATINGS
-
-        found = agree(_ratings(one), _ratings(other), sorted(RATINGS))
-        if not found.cases:
-            raise InputError(f"{one.name} and {other.name} have no case that both readers rated.")
-        command.document.update(
-            cases=found.cases, exact=found.exact, kappa=found.kappa, linear=found.linear, quadratic=found.quadratic,
-            differ=[list(d) for d in found.differ],
-        )  # fmt: skip
-        words = [("cases rated by both", str(found.cases)), ("equal", f"{100 * (found.exact or 0):.1f} %")]
-        for name, value in (
-            ("Cohen's kappa", found.kappa), ("linear weights", found.linear), ("quadratic weights", found.quadratic)
-        ):  # fmt: skip
-            words.append((name, "not defined: both gave one answer to all" if value is None else f"{value:.3f}"))
-        command.table(["agreement", ""], [list(w) for w in words])
-        command.table(["case", one.stem, other.stem], [[c, str(a), str(b)] for c, a, b in found.differ], right=(1, 2))
-        return 0
-
-    execute(body, as_json=as_json, debug=debug)
-
-
-def _ratings(path: Path) -> dict[str, int | None]:
-    """Case -> rating of a table with a header; the form of SegmentationReview's CSV is one such."""
-    from ..review.cases import read_rows
-
-    rows = read_rows(path)
-    names = list(rows[0]) if rows else []
-    case = next((n for n in _CASE if n in names), None)
-    rating = next((n for n in _RATING if n in names), None)
-    if case is None or rating is None:
-        raise InputError(
-            f"{path.name} needs the columns Filename (or case) and Rating; it has {', '.join(names) or 'none'}."
-        )
-    found: dict[str, int | None] = {}
-    for row in rows:
-        text = (row.get(rating) or "").strip()
-        try:
-            found[row.get(case) or ""] = int(float(text)) if text else None
-        except ValueError:
-            raise InputError(f"{path.name}: the rating {text[:40]!r} is no number from 1 to 5.") from None
-    return found

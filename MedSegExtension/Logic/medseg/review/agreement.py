@@ -1,4 +1,4 @@
-"""Agreement of two readers: kappa of ratings and decisions, overlap of masks, and the cases on which they differ.
+"""Agreement of two readers' answers: kappa, and the cases on which they differ (`readers` compares their masks too).
 
 Cohen's kappa (1960) and its weighted form (1968), with weights |i - j| (linear) or (i - j)^2 (quadratic).
 """

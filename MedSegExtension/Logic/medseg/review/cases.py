@@ -8,6 +8,7 @@ explain, so it needs no rules of its own beyond them.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import re
 from collections.abc import Iterable
@@ -68,9 +69,20 @@ def with_unique_names(cases: Iterable[Case]) -> list[Case]:
 
 
 def case_folder(root: str | Path, case: str, reader: str = "") -> Path:
-    """Where the review of a case is kept: each reader has folders of their own, so a second reader reads blinded."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", case).strip("-.") or "case"
-    return Path(root) / (f"reader-{reader}" if reader else "reader") / safe
+    """Where the review of a case is kept: each reader has folders of their own, so a second reader reads blinded.
+
+    ``root/reader-AB/case``, ``root/reader/case`` of a reader without initials, whose letters' case does not matter.
+    A name with other than letters, digits, ``.``, ``_`` and ``-`` gets an ending that keeps two cases apart.
+    """
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", case).strip("-.")
+    if safe != case:
+        safe = f"{safe or 'case'}-{hashlib.sha256(case.encode()).hexdigest()[:6]}"
+    return reader_folder(root, reader) / safe
+
+
+def reader_folder(root: str | Path, reader: str = "") -> Path:
+    """Where all reviews of one reader are kept. Others' are never looked at from there."""
+    return Path(root) / (f"reader-{reader.upper()}" if reader else "reader")
 
 
 # -- folders --------------------------------------------------------------------------------------------------
@@ -222,7 +234,29 @@ def reviews_in(root: str | Path, reader: str | None = None, monitor: Monitor | N
     """
     top = Path(root)
     if reader is not None:
-        top = top / (f"reader-{reader}" if reader else "reader")
+        top = reader_folder(top, reader)
+    return [kept for _, kept in _kept_below(top, monitor)]
+
+
+def reviews_of(folder: str | Path, monitor: Monitor | None = None) -> dict[str, tuple[Path, CaseReview]]:
+    """Case -> (its folder, its review) of one reader's folder. A case whose file cannot be read is left out, told.
+
+    Raises `InputError` where there are none, or two of one case: then it holds more than one reader's reviews.
+    """
+    found: dict[str, tuple[Path, CaseReview]] = {}
+    for place, kept in _kept_below(Path(folder), monitor):
+        if kept.case in found:
+            raise InputError(
+                f"{Path(folder).name} holds two reviews of the case {kept.case}; give the folder of one reader "
+                "(reader-...)."
+            )
+        found[kept.case] = place, kept
+    if not found:
+        raise InputError(f"{Path(folder).name} holds no review (review.json).")
+    return found
+
+
+def _kept_below(top: Path, monitor: Monitor | None) -> list[tuple[Path, CaseReview]]:
     folders = sorted({p.parent for name in (FILE, f"{FILE}.bak") for p in top.rglob(name)})
     found = []
     for folder in folders:
@@ -234,7 +268,7 @@ def reviews_in(root: str | Path, reader: str | None = None, monitor: Monitor | N
             monitor.warn(f"{error} The case was left out.")
             continue
         if one is not None:
-            found.append(one)
+            found.append((folder, one))
     return found
 
 
