@@ -2,81 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from qt_host.fixtures import Opened, grid, host, opened, scores_result  # noqa: F401
+from support.review_tab import SIZE, draw, kept, lesions, press, rows, segmentations, shown, started, tab  # noqa: F401
 
 # ruff: noqa: F811  (fixtures are arguments)
-
-SIZE = (40, 36, 20)
-
-
-def lesions() -> np.ndarray:
-    """Five lesions of two classes, (K, J, I), of 60, 36, 24, 8 and 8 voxels."""
-    labels = np.zeros(SIZE[::-1], np.uint8)
-    labels[2:5, 3:7, 4:9] = 1
-    labels[8:11, 10:13, 10:14] = 2
-    labels[14:16, 20:23, 20:24] = 1
-    labels[5:7, 25:27, 30:32] = 1
-    labels[17:19, 5:7, 35:37] = 2
-    return labels
-
-
-@pytest.fixture
-def tab(opened: Opened, tmp_path: Path) -> Any:
-    """The Review tab before the reader did anything, with a volume and a mask in the scene."""
-    import slicer
-
-    from medseg.geometry.volume import Volume
-    from medseg.result import Layer, SegmentClass
-    from medseg_mrml import node_from_volume
-    from medseg_mrml.reviewed import ReviewedNode
-
-    slicer.app.userSettings().setValue("MedSeg/ReviewFolder", str(tmp_path / "reviews"))
-    where = grid(SIZE)
-    image = np.random.default_rng(0).integers(0, 50, where.shape).astype(np.int16) + 100 * (lesions() > 0)
-    volume = node_from_volume(Volume(image.astype(np.int16), where, "MR", "flair"), opened.scene)
-    classes = (
-        SegmentClass(1, "normal", (0.0, 0.5, 1.0), "", True),
-        SegmentClass(2, "abnormal", (1.0, 0.4, 0.0), "", True),
-    )
-    mask = ReviewedNode([Layer(lesions(), classes)], opened.scene, volume, "flair lesions", "wmh").node
-    made = opened.widget.panel.tabs[1]
-    opened.ui.tabs.currentIndex = 1
-    made.ui.volume.setCurrentNode(volume)
-    made.ui.mask.setCurrentNode(mask)
-    made.mask_node, made.opened = mask, opened
-    return made
-
-
-def started(tab: Any) -> Any:
-    tab.start_button.click()
-    assert tab.reviewing is not None, tab.opened.dialogs.errors
-    return tab.reviewing
-
-
-def press(tab: Any, key: str) -> None:
-    """What a key does."""
-    next(k for k in tab.actions.keys._keys if k.name == key).work()
-
-
-def shown(tab: Any) -> np.ndarray:
-    """The voxels that the reviewed node shows, with the review's label values."""
-    return np.asarray(tab.reviewing.shown.drawn(0, lesions()))
-
-
-def kept(tab: Any) -> dict[str, Any]:
-    return json.loads((tab.reviewing.work.folder / "review.json").read_text())
-
-
-def rows(tab: Any) -> list[list[str]]:
-    table = tab.list.table
-    return [[table.item(r, c).text() for c in range(table.columnCount)] for r in range(table.rowCount)]
 
 
 def test_one_key_decides_and_goes_to_the_next_finding(tab: Any) -> None:
@@ -121,12 +55,6 @@ def test_the_views_go_to_the_finding_and_its_outline_stands_out(tab: Any) -> Non
     assert reviewing.shown.node.GetDisplayNode().GetOpacity2DFill() > 0.3
 
 
-def segmentations(tab: Any) -> list[Any]:
-    scene = tab.opened.scene
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
-    return [scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode") for n in range(count)]
-
-
 def test_a_held_key_hides_the_overlays_until_it_is_let_go(tab: Any) -> None:
     reviewing = started(tab)
     press(tab, "H")
@@ -165,20 +93,6 @@ def test_drawing_becomes_findings_and_can_be_undone(tab: Any) -> None:
     assert "normal: +0.108 ml" in tab.changes.text
 
 
-def draw(tab: Any, box: tuple[slice, ...], value: int) -> None:
-    """What the Segment Editor does: it writes voxels and says so."""
-    import slicer
-
-    from medseg_mrml.arrays import array_of
-
-    segmentation = tab.reviewing.shown.node.GetSegmentation()
-    identifier = tab.reviewing.shown.segment_of(0, value)
-    image = segmentation.GetSegment(identifier).GetRepresentation("Binary labelmap")
-    array_of(image)[box] = value
-    image.Modified()
-    segmentation.InvokeEvent(slicer.vtkSegmentation.SourceRepresentationModified)
-
-
 def test_a_killed_program_loses_no_decision_and_no_drawing(tab: Any) -> None:
     reviewing = started(tab)
     press(tab, "A")
@@ -194,38 +108,6 @@ def test_a_killed_program_loses_no_decision_and_no_drawing(tab: Any) -> None:
     assert again.current == current and again.review.left == 3 and (shown(tab) == voxels).all()
     press(tab, "Z")
     assert len(again.review.findings) == 5, "undo goes back to before the restart"
-
-
-def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
-    reviewing = started(tab)
-    press(tab, "Ctrl+S")
-    press(tab, "X")
-    press(tab, "Ctrl+S")
-    assert len(reviewing.kept.versions) == 2
-    tab.opened.dialogs.row = 1
-    tab.keeping.take_back()
-    _, listed = tab.opened.dialogs.lists[-1]
-    assert [r[0] for r in listed] == ["2", "1"] and (shown(tab) == lesions()).all()
-    assert "Version 1 was taken back" in tab.ui.status.text
-    press(tab, "Z")
-    assert not (shown(tab) == lesions()).all()
-
-
-def test_versions_are_compared_and_the_report_holds_the_decisions(tab: Any, tmp_path: Path) -> None:
-    started(tab)
-    press(tab, "Ctrl+S")
-    press(tab, "X")
-    tab.opened.dialogs.row = 0
-    tab.keeping.compare()
-    _, text = tab.opened.dialogs.texts[-1]
-    assert "version 1" in text and "<td>0.27&nbsp;" in text
-    tab.opened.dialogs.path = str(tmp_path / "report.html")
-    import slicer
-
-    slicer.app._testing = True  # no browser
-    tab.keeping.report()
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "rejected" in html and "data:image/png" in html and "report.html" in tab.ui.status.text
 
 
 def test_leaving_saves_and_brings_the_scene_back(tab: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from medseg.compare.lesion_table import lesion_table
 from medseg.compare.masks import Matching
@@ -13,6 +14,7 @@ from medseg.compare.pairs import FN, FP, TP, Comparison, compare_segmentations
 from medseg.io.segmentations import Segmentation
 from medseg.monitor import Monitor
 from medseg.result import Cell, Column, Layer, SegmentClass, Table
+from medseg.review.findings import reviewed_classes
 
 from .node_sets import NodeSet, node_set
 from .reviewed import masks_of
@@ -30,6 +32,14 @@ def segmentation_of(node: Any, reference: Any, monitor: Monitor | None = None) -
     for sentence in found.warnings if monitor is not None else ():
         monitor.warn(sentence)  # type: ignore[union-attr]
     return Segmentation(found.grid, found.layers, node.GetName(), found.model_id, found.warnings)
+
+
+def lesion_mask(segmentation: Segmentation) -> npt.NDArray[np.bool_]:
+    """(K, J, I): all classes that are called lesions, or all classes where none is."""
+    mask = np.zeros(segmentation.grid.shape, bool)
+    for n, value, _ in reviewed_classes(segmentation):
+        mask |= segmentation.layers[n].labels == value
+    return mask
 
 
 def compare_nodes(

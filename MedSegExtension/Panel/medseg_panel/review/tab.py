@@ -17,6 +17,7 @@ from medseg_mrml.tables import NAME_ATTRIBUTE
 from ..seams import FinishedRun, Neighbours
 from ..segment.menus import add_action
 from .actions import Actions
+from .compare_section import CompareSection
 from .findings_list import FindingsList
 from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
@@ -46,6 +47,7 @@ class ReviewTab:
         self._add_switches()
         self.actions = Actions(self, self._scene, self.widget, lambda: bool(self.go_on.checked))
         self.threshold = ThresholdSection(self)
+        self.compare = CompareSection(self._scene, self._dialogs, self.say)
         self._add_widgets()
         self._drawn_timer = self._timer(_DRAWN, self.actions.take_drawing)
         self._count_timer = self._timer(_COUNTED, self._show_changes)
@@ -76,6 +78,7 @@ class ReviewTab:
         ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.keeping.button, stretch=1))
         ui.layout.addWidget(ui.desk, 1)
         ui.layout.addWidget(ui.rest, 1)
+        ui.layout.addWidget(self.compare.section)
 
     def _add_switches(self) -> None:
         self.fade = qt.QCheckBox(_("Fade others"))
@@ -151,6 +154,7 @@ class ReviewTab:
         sentences = [*(told or []), *self.reviewing.warnings]
         if sentences:
             self.say(" ".join(sentences))
+        self.compare.offer(work.volume, self._node(), work.source)
         first = self.reviewing.current or self.list.after(0, undecided=True)
         if first:
             self.go(first)
@@ -307,6 +311,7 @@ class ReviewTab:
 
     def scene_closed(self) -> None:
         self.actions.editor.scene_closed()
+        self.compare.scene_closed()
         self._update()
 
     def scene_changed(self) -> None:

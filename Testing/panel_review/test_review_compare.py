@@ -1,0 +1,109 @@
+"""Versions, report, comparison and follow-up from the Review tab: what a reader can show to somebody else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from qt_host.fixtures import Opened, grid, host, opened, scores_result  # noqa: F401
+from support.review_tab import SIZE, draw, kept, lesions, press, rows, segmentations, shown, started, tab  # noqa: F401
+
+# ruff: noqa: F811  (fixtures are arguments)
+
+
+def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "Ctrl+S")
+    press(tab, "X")
+    press(tab, "Ctrl+S")
+    assert len(reviewing.kept.versions) == 2
+    tab.opened.dialogs.row = 1
+    tab.keeping.take_back()
+    _, listed = tab.opened.dialogs.lists[-1]
+    assert [r[0] for r in listed] == ["2", "1"] and (shown(tab) == lesions()).all()
+    assert "Version 1 was taken back" in tab.ui.status.text
+    press(tab, "Z")
+    assert not (shown(tab) == lesions()).all()
+
+
+def test_versions_are_compared_and_the_report_holds_the_decisions(tab: Any, tmp_path: Path) -> None:
+    started(tab)
+    press(tab, "Ctrl+S")
+    press(tab, "X")
+    tab.opened.dialogs.row = 0
+    tab.keeping.compare()
+    _, text = tab.opened.dialogs.texts[-1]
+    assert "version 1" in text and "<td>0.27&nbsp;" in text
+    tab.opened.dialogs.path = str(tmp_path / "report.html")
+    import slicer
+
+    slicer.app._testing = True  # no browser
+    tab.keeping.report()
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "rejected" in html and "data:image/png" in html and "report.html" in tab.ui.status.text
+
+
+def test_two_masks_are_compared_and_a_click_goes_there(tab: Any) -> None:
+    """The model's mask against the reader's: what differs must be seen where it is."""
+    import slicer
+
+    reviewing = started(tab)
+    press(tab, "X")
+    tab.compare.section.collapsed = False
+    assert tab.compare.image.currentNode() is reviewing.volume and tab.compare.other.currentNode() is tab.mask_node
+    tab.compare.compare()
+    assert tab.opened.dialogs.errors == []
+    made = [n for n in segmentations(tab) if "compared" in n.GetName()]
+    names = [made[0].GetSegmentation().GetNthSegment(n).GetName() for n in range(6)]
+    assert names[0].startswith("normal: Agree (TP)") and any("Only in flair lesions (FN)" in n for n in names)
+    model = tab.compare.table.model()
+    texts = [[str(model.index(r, c).data()) for c in range(model.columnCount())] for r in range(model.rowCount())]
+    missed = next(n for n, row in enumerate(texts) if any("FN" in t or "only" in t.lower() for t in row))
+    tab.compare._row_clicked(model.index(missed, 0))
+    matrix = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
+    place = [matrix.GetElement(n, 3) for n in range(3)]
+    assert place == pytest.approx(reviewing.review.findings[1].centre, abs=2.0)
+    tab.compare.remove()
+    assert not [n for n in segmentations(tab) if "compared" in n.GetName()]
+
+
+def test_two_dates_are_aligned_for_approval_then_compared(tab: Any) -> None:
+    from medseg.geometry.grid import Grid
+    from medseg.geometry.volume import Volume
+    from medseg.result import Layer, SegmentClass
+    from medseg_mrml import node_from_volume
+    from medseg_mrml.reviewed import ReviewedNode
+
+    first = tab.ui.volume.currentNode()
+    where = grid(SIZE)
+    moved = Grid(where.size, where.spacing, tuple(o + 3 for o in where.origin), where.direction)
+    from medseg_mrml import volume_from_node
+
+    values = np.array(volume_from_node(first).array)
+    later = node_from_volume(Volume(values, moved, "MR", "flair later"), tab.opened.scene)
+    labels = (lesions() > 0).astype(np.uint8)
+    labels[2:5, 3:7, 4:9] = 0  # gone
+    classes = (SegmentClass(1, "lesion", (1.0, 0.0, 0.0), "", True),)
+    before = ReviewedNode([Layer((lesions() > 0).astype(np.uint8), classes)], tab.opened.scene, first, "a").node
+    after = ReviewedNode([Layer(labels, classes)], tab.opened.scene, later, "b").node
+    section = tab.compare
+    section.mode.currentIndex = 1
+    section.first_image.setCurrentNode(first)
+    section.first_mask.setCurrentNode(before)
+    section.later_image.setCurrentNode(later)
+    section.later_mask.setCurrentNode(after)
+    assert not section.accept.enabled
+    section.align()
+    assert tab.opened.dialogs.errors == [] and section.accept.enabled
+    matrix = later.GetParentTransformNode().GetMatrixTransformToParent()
+    assert [matrix.GetElement(n, 3) for n in range(3)] == pytest.approx([3, 3, -3], abs=0.6)
+    section.follow_up()
+    assert tab.opened.dialogs.errors == []
+    model = section.table.model()
+    states = [str(model.index(r, c).data()) for r in range(model.rowCount()) for c in range(model.columnCount())]
+    assert states.count("gone") == 1 and states.count("stable") == 4
+    section.remove()
+    assert later.GetParentTransformNode() is None
