@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Cancelled, InputError
 from .background import OneBehind, Writing
+from .case import Case
 from .console import Command, exit_code, rows_of, worst
+from .series_pick import with_series
 
 if TYPE_CHECKING:
     from ..dicom_out.sink import DicomSink
@@ -30,15 +32,6 @@ _SHOWN_COLUMNS = {
     "areas": ("segment", "right_pixels", "left_pixels", "area_cm2", "left_right_ratio"),
     "scores": ("class", "maximum", "slice", "mean"),
 }
-
-
-@dataclass(frozen=True)
-class Case:
-    """One run: ``files`` by channel name, and the folder of its result."""
-
-    name: str
-    files: dict[str, Path]
-    folder: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +67,8 @@ def run_command(
     try:
         loaded = load_model(model, weights=weights)
         cases = plan_cases(loaded.manifest, inputs, parse_named(named), output)
+        if series is None:
+            cases = with_series(command, loaded.manifest, cases)
         number = None if frame in (None, "all") else parse_frame(frame)
         work = Work(loaded, options, series, force, scene, preview, number, frame == "all", dicom)
         return run_all(command, work, cases)
@@ -139,12 +134,16 @@ def run_case(command: Command, work: Work, case: Case, done: Done) -> None:
     from ..io import read_volume
     from ..output.folder import check_output
 
+    if case.refused:
+        raise InputError(case.refused)
     monitor = command.monitor()
+    for sentence in case.why:
+        monitor.note(sentence)
     if not work.all_frames:
         check_output(case.folder, force=work.force)
     with monitor.stage("read"):
         volumes = {
-            n: read_volume(path, series=work.series, frame=work.frame, monitor=monitor)
+            n: read_volume(path, series=case.series.get(n, work.series), frame=work.frame, monitor=monitor)
             for n, path in case.files.items()
         }
     if not work.all_frames:
@@ -156,7 +155,7 @@ def run_case(command: Command, work: Work, case: Case, done: Done) -> None:
     for number in range(1, max(counts) + 1):
         work.writer.settle(all_but=1)
         name = f"frame-{number:03d}"
-        one = Case(f"{case.name} {name}", case.files, case.folder / name)
+        one = replace(case, name=f"{case.name} {name}", folder=case.folder / name)
         check_output(one.folder, force=work.force)
         chosen = {n: volume.frame(number) if volume.frames else volume for n, volume in volumes.items()}
         own, several = command.monitor(), any(volume.frames for volume in volumes.values())
@@ -171,8 +170,11 @@ def dicom_sink(work: Work, case: Case, frame: int | None, monitor: Monitor) -> D
     from ..pipeline.restore import segment_classes
 
     manifest = work.model.manifest
-    first, classes = case.files[manifest.channels[0].name], tuple(segment_classes(manifest.classes))
-    return DicomSink.of(first, work.dicom, series=work.series, frame=frame, monitor=monitor, classes=classes)
+    channel, classes = manifest.channels[0].name, tuple(segment_classes(manifest.classes))
+    series = case.series.get(channel, work.series)
+    return DicomSink.of(
+        case.files[channel], work.dicom, series=series, frame=frame, monitor=monitor, classes=classes
+    )  # fmt: skip
 
 
 def run_volumes(
@@ -295,6 +297,8 @@ def plan_cases(manifest: Manifest, inputs: list[Path], named: dict[str, Path], o
             )
         given = {**dict(zip(rest, inputs, strict=False)), **named}
     elif len(channels) > 1:
+        if len(inputs) == 1 and inputs[0].is_dir():  # a study: each channel's series is chosen in it
+            inputs = inputs * len(channels)
         if len(inputs) > len(channels):
             raise InputError(f"{manifest.title} takes {len(channels)} files ({', '.join(channels)}) for one case.")
         given = dict(zip(channels, inputs, strict=False))

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import ModelError, OutputError
 from .background import Writing
-from .cases import Case, Work, run_case, told
+from .case import Case
+from .cases import Work, run_case, told
 from .console import Command
 
 if TYPE_CHECKING:

@@ -3,65 +3,101 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ..errors import InputError
 from .console import Command
 
 if TYPE_CHECKING:
     from ..geometry.volume import Volume
+    from ..io.series_facts import SeriesFacts
 
 
 def series_command(command: Command, source: Path) -> int:
-    """A line for each series; the frames where there is one series or file. Geometry faults are warnings."""
-    from ..io import list_series, read_volume
+    """A line for each series, with what each installed model would take; or the frames of a file."""
+    from ..io import read_volume
 
-    listed = list_series(source) if source.is_dir() or source.name.upper() == "DICOMDIR" else []
-    entries: list[dict[str, Any]] = [
-        {
-            "number": one.number,
-            "uid": one.uid,
-            "modality": one.modality,
-            "description": one.description,
-            "slices": one.slices,
-            "size": list(one.size),
-            "spacing": list(one.spacing) if one.spacing else None,
-        }
-        for one in listed
-    ]
-    for entry in entries or [{}]:
-        monitor = command.monitor()
-        chosen = entry.get("uid")
-        try:
-            volume = read_volume(source, series=chosen, monitor=monitor)
-        except InputError as error:
-            if not entries:
-                raise
-            entry["fault"] = str(error)
-            continue
-        entry["frames"] = list(volume.frames)
-        entry["warnings"] = list(volume.warnings)
-        if not entries:
-            command.document["image"] = {**entry, "size": list(volume.grid.size), "spacing": list(volume.grid.spacing)}
-            _say_image(command, source.name, volume)
-    if entries:
-        command.document["series"] = entries
-        command.table(
-            ["number", "modality", "description", "slices", "size", "frames"],
-            [
-                [
-                    "-" if e["number"] is None else str(e["number"]), e["modality"] or "?", e["description"],
-                    str(e["slices"]), "x".join(map(str, e["size"])),
-                    "cannot be read" if "fault" in e else str(max(1, len(e["frames"]))),
-                ]
-                for e in entries
-            ],
-        )  # fmt: skip
-        for entry in entries:
-            _say_frames(command, f"series {entry['number']}", tuple(entry.get("frames", ())))
-            if "fault" in entry:
-                command.say(f"series {entry['number']}: {entry['fault']}")
+    if source.is_dir() or source.name.upper() == "DICOMDIR":
+        _list_study(command, source)
+        return 0
+    volume = read_volume(source, monitor=command.monitor())
+    command.document["image"] = {
+        "frames": list(volume.frames), "warnings": list(volume.warnings), "size": list(volume.grid.size),
+        "spacing": list(volume.grid.spacing),
+    }  # fmt: skip
+    _say_image(command, source.name, volume)
     return 0
+
+
+def _list_study(command: Command, source: Path) -> None:
+    from ..io.series_facts import by_study, series_facts
+
+    facts = series_facts(source, command.monitor())
+    studies = [study[0].info.study for study in by_study(facts)]
+    command.document["series"] = [
+        {
+            "number": one.info.number, "uid": one.info.uid, "study": studies.index(one.info.study) + 1,
+            "modality": one.info.modality, "description": one.info.description, "slices": one.info.slices,
+            "size": list(one.info.size), "spacing": list(one.info.spacing) if one.info.spacing else None,
+            "plane": one.plane, "slice_spacing": one.thickness, "contrast": one.contrast, "faults": list(one.faults),
+            "frames": list(one.frames), "derived": one.derived, "localizer": one.localizer,
+            **({"fault": one.unusable} if one.unusable else {}),
+        }
+        for one in facts
+    ]  # fmt: skip
+    command.table(
+        ["study", "series", "modality", "description", "slices", "size", "plane", "mm", "what to know"],
+        [
+            [
+                str(studies.index(one.info.study) + 1), _number(one), one.info.modality or "?", one.info.description,
+                str(one.info.slices), "x".join(map(str, one.info.size)), one.plane,
+                "" if one.thickness is None else f"{one.thickness:.3g}", _remarks(one),
+            ]
+            for one in facts
+        ],
+    )  # fmt: skip
+    for one in facts:
+        _say_frames(command, f"series {_number(one)}", one.frames)
+        if one.unusable:
+            command.say(f"series {_number(one)}: {one.unusable}")
+    _say_models(command, facts, studies)
+
+
+def _say_models(command: Command, facts: list[SeriesFacts], studies: list[str]) -> None:
+    """What each installed model would take of each study."""
+    from ..model.store import installed_models
+    from ..pipeline.series_choice import pick
+
+    rows, listed = [], []
+    for card in installed_models():
+        if card.error:
+            continue
+        for number, study in enumerate(studies, start=1):
+            of_study = [one for one in facts if one.info.study == study]
+            for channel in card.channels:
+                found = pick(card, channel, of_study)
+                taken = "-" if found.series is None else _number(found.series)
+                listed.append({"model": card.id, "channel": channel.name, "study": number, "why": found.why,
+                               "series": None if found.series is None else found.series.info.uid})  # fmt: skip
+                if found.series is not None or found.tied:
+                    rows.append([card.id, channel.name, str(number), taken, found.why])
+    command.document["models"] = listed
+    command.say()
+    if not rows:
+        command.say("No installed model fits one of these series (see: medseg models list).")
+        return
+    command.table(["model", "input", "study", "series", "why"], rows)
+
+
+def _number(one: SeriesFacts) -> str:
+    return "-" if one.info.number is None else str(one.info.number)
+
+
+def _remarks(one: SeriesFacts) -> str:
+    said = ["cannot be read"] if one.unusable else [one.contrast, *one.faults]
+    said += ["localizer"] * one.localizer + ["made from other images"] * one.derived + ["sharp kernel"] * one.sharp
+    if one.frames:
+        said.append(f"{len(one.frames)} frames")
+    return ", ".join(s for s in said if s)
 
 
 def _say_image(command: Command, name: str, volume: Volume) -> None:

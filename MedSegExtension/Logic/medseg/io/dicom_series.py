@@ -34,14 +34,18 @@ MODALITY_OF_CLASS = {
 _NOT_IMAGES = {"SR", "SEG", "PR", "KO", "REG", "RTSTRUCT", "RTPLAN", "RTDOSE", "DOC", "FID", "AU", "ECG", "HD", "SMR"}
 
 _LISTED_TAGS = [
-    "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "SeriesInstanceUID", "SeriesNumber",
+    "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesDescription", "SeriesInstanceUID", "StudyInstanceUID",
+    "SeriesNumber",
     "NumberOfFrames", "Rows", "Columns", "PixelSpacing", "ImagerPixelSpacing", "DirectoryRecordSequence",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One image series. ``slices``: images or frames. ``size``: (columns, rows). ``spacing``: along i and j in mm."""
+    """One image series. ``slices``: images or frames. ``size``: (columns, rows). ``spacing``: along i and j in mm.
+
+    ``study``: UID of the study that it belongs to.
+    """
 
     uid: str
     number: int | None
@@ -51,6 +55,7 @@ class SeriesInfo:
     size: tuple[int, int]
     spacing: tuple[float, float] | None
     files: tuple[Path, ...] = field(default=(), repr=False)
+    study: str = ""
 
     @property
     def label(self) -> str:
@@ -249,6 +254,7 @@ def _info(uid: str, members: list[tuple[Path, Any]]) -> SeriesInfo:
         (int(first.get("Columns") or 0), int(first.get("Rows") or 0)),
         (float(spacing[1]), float(spacing[0])) if spacing and len(spacing) == 2 else None,
         tuple(path for path, _ in members),
+        str(first.get("StudyInstanceUID") or ""),
     )
 
 

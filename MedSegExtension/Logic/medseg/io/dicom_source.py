@@ -20,9 +20,9 @@ from ..geometry.volume import chosen_frame
 from ..monitor import Monitor
 from ._common import check_file
 from .dicom import NUMBERS, groups_of, slice_of, tags_of
-from .dicom_frames import frames_of
+from .dicom_frames import Frame, frames_of
 from .dicom_series import check_values, choose, is_dicom_head, is_dicomdir, modality_of, scan, scan_dicomdir
-from .dicom_stack import Slice, in_order, lie, slice_grids, volume_grid
+from .dicom_stack import Slice, check_stack, faults, in_order, lie, slice_grids, volume_grid
 from .xray import film_place, is_film
 
 
@@ -40,7 +40,7 @@ class DicomSource:
     """``frames``: in the order of the volume's slices. ``grid``: of the volume that `read_volume` makes of them.
 
     ``regular``: whether its slices are the frames as they are, not interpolated. ``film``: a projection.
-    ``multi_frame``: all frames are of one file.
+    ``multi_frame``: all frames are of one file. ``faults``: of their geometry, in few words.
     """
 
     name: str
@@ -50,6 +50,7 @@ class DicomSource:
     regular: bool = True
     film: bool = False
     multi_frame: bool = False
+    faults: tuple[str, ...] = ()
 
     @property
     def headers(self) -> list[Any]:
@@ -100,7 +101,36 @@ def _files(path: Path, series: str | int | None, monitor: Monitor | None) -> tup
     return chosen.label, list(chosen.files)
 
 
+def look_at(paths: Sequence[Path], name: str) -> tuple[DicomSource, tuple[str, ...]]:
+    """The source of one series, and what its frames are (times, echoes, b-values) where it has several.
+
+    Of several frames the first is the source. Raises `InputError` as `read_source` does.
+    """
+    with damage_is(InputError, name):
+        headers = _headers(list(paths), name, None)
+        film = _film(headers, name)
+        if film is not None:
+            return film, ()
+        found, owner = _found(list(paths), headers, name)
+        labels = tuple(one.label for one in found) if len(found) > 1 else ()
+        return _source(name, headers, found[0].slices, owner), labels
+
+
 def _read(paths: list[Path], name: str, frame_number: int | None, monitor: Monitor | None) -> DicomSource:
+    headers = _headers(paths, name, monitor)
+    film = _film(headers, name)
+    if film is not None:
+        return film
+    found, owner = _found(paths, headers, name)
+    if len(found) > 1:
+        labels = tuple(one.label for one in found)
+        if frame_number is None:
+            raise InputError(f"{name} has {len(found)} frames; say which of them the result is of (--frame NUMBER).")
+        found = [found[chosen_frame(labels, frame_number, name)]]
+    return _source(name, headers, found[0].slices, owner)
+
+
+def _headers(paths: list[Path], name: str, monitor: Monitor | None) -> list[Any]:
     headers = []
     for n, path in enumerate(paths):
         if monitor is not None:
@@ -109,12 +139,21 @@ def _read(paths: list[Path], name: str, frame_number: int | None, monitor: Monit
     kinds = {str(h.get("SeriesInstanceUID", "")) for h in headers}
     if len(kinds) > 1:
         raise InputError(f"{name}: its files belong to {len(kinds)} series; DICOM objects can refer to one of them.")
+    return headers
+
+
+def _film(headers: list[Any], name: str) -> DicomSource | None:
     modality = modality_of(headers[0])
-    if is_film(headers[0], modality):
-        if len(headers) > 1:
-            raise InputError(f"{name} has {len(headers)} projection images; give the file of one of them.")
-        grid = film_place(headers[0], tags_of(headers[0]), name, [])
-        return DicomSource(name, (SourceFrame(headers[0], 1, grid),), grid, modality, film=True)
+    if not is_film(headers[0], modality):
+        return None
+    if len(headers) > 1:
+        raise InputError(f"{name} has {len(headers)} projection images; give the file of one of them.")
+    grid = film_place(headers[0], tags_of(headers[0]), name, [])
+    return DicomSource(name, (SourceFrame(headers[0], 1, grid),), grid, modality, film=True)
+
+
+def _found(paths: list[Path], headers: list[Any], name: str) -> tuple[list[Frame], dict[int, tuple[Any, int]]]:
+    """The frames (times, echoes), and of each slice by its ``id`` the header and number that it is from."""
     owner: dict[int, tuple[Any, int]] = {}
     slices: list[Slice] = []
     for path, header in zip(paths, headers, strict=True):
@@ -124,18 +163,18 @@ def _read(paths: list[Path], name: str, frame_number: int | None, monitor: Monit
             one = slice_of(blank, header, group, path, len(paths) * len(groups), name, [])
             owner[id(one)] = (header, number)
             slices.append(one)
-    found = frames_of(slices)
-    if len(found) > 1:
-        labels = tuple(one.label for one in found)
-        if frame_number is None:
-            raise InputError(f"{name} has {len(found)} frames; say which of them the result is of (--frame NUMBER).")
-        found = [found[chosen_frame(labels, frame_number, name)]]
-    ordered = in_order(found[0].slices)
-    frames = tuple(
-        SourceFrame(*owner[id(one)], grid) for one, grid in zip(ordered, slice_grids(ordered), strict=True)
-    )  # fmt: skip
+    return frames_of(slices), owner
+
+
+def _source(name: str, headers: list[Any], slices: list[Slice], owner: dict[int, tuple[Any, int]]) -> DicomSource:
+    ordered = in_order(slices)
+    check_stack(ordered, name)
+    places = slice_grids(ordered)
+    frames = tuple(SourceFrame(*owner[id(one)], grid) for one, grid in zip(ordered, places, strict=True))
     several = len(headers) == 1 and int(headers[0].get("NumberOfFrames") or 1) > 1
-    return DicomSource(name, frames, volume_grid(ordered), modality, lie(ordered).regular, multi_frame=several)
+    modality = modality_of(headers[0])
+    return DicomSource(name, frames, volume_grid(ordered), modality, lie(ordered).regular, multi_frame=several,
+                       faults=faults(ordered))  # fmt: skip
 
 
 def _header(path: Path) -> Any:

@@ -102,10 +102,9 @@ def build(
     ``tilt``: Gantry/Detector Tilt in degrees, only reported. Findings are added to ``warnings``.
     """
     first = slices[0]
-    _check_alike(slices, name)
     slices = in_order(slices)
+    check_stack(slices, name)
     found = lie(slices)
-    _check_duplicates(found.heights, found.gaps, name)
     if len(slices) == 1 and first.thickness is None:
         warnings.append(f"{name} is one slice without a thickness; 1 mm was assumed.")
     grid = volume_grid(slices)
@@ -129,6 +128,13 @@ def build(
         f"{' x '.join(f'{s:.4g}' for s in grid.spacing)} mm; networks that work on acquired slices are given those."
     )
     return array, grid, stack
+
+
+def check_stack(slices: list[Slice], name: str) -> None:
+    """Raise `InputError` where ``slices``, which are in order, are not one stack: other sizes, spacings, places."""
+    _check_alike(slices, name)
+    found = lie(slices)
+    _check_duplicates(found.heights, found.gaps, name)
 
 
 def in_order(slices: list[Slice]) -> list[Slice]:
@@ -182,6 +188,18 @@ def _check_duplicates(heights: Vector, gaps: Vector, name: str) -> None:
         f"{name} has {int(same.sum())} slices at the same position as another (at {where} mm along the normal); "
         "remove the ones that are not wanted."
     )
+
+
+def faults(slices: list[Slice]) -> tuple[str, ...]:
+    """What is wrong with the stack in few words: tilt, gaps, missing slices."""
+    found, said = lie(slices), []
+    if found.sheared:
+        extent = float(np.linalg.norm(found.in_plane[-1]))
+        said.append(f"tilted by {np.degrees(np.arctan2(extent, found.heights[-1] - found.heights[0])):.1f} degrees")
+    if found.uneven:
+        gaps = found.gaps
+        said.append(f"gaps of {gaps.min():.3g} to {gaps.max():.3g} mm")
+    return tuple(said)
 
 
 def _describe_gaps(gaps: Vector, heights: Vector, name: str) -> str:
