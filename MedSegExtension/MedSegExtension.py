@@ -42,6 +42,14 @@ class MedSegExtension(ScriptedLoadableModule):
         parent.acknowledgementText = _("Models come from their authors; each model's card names source and licence.")
 
 
+    def setup(self):
+        """At the start of Slicer: the entry in the Data module's tree; what it needs is imported when it is opened."""
+        adaptor = getattr(slicer, "qSlicerSubjectHierarchyScriptedPlugin", None)
+        if adaptor is not None:
+            add_paths()
+            adaptor(None).setPythonSource(str(HERE / "Panel" / "medseg_panel" / "MedSegSubjectHierarchyPlugin.py"))
+
+
 class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Connects panel, parameter node and scene."""
 

@@ -22,7 +22,8 @@ from .segment.runs import at_once
 class Collaborators:
     """What the panel works with. ``installer(log)`` makes the installer, which writes to the panel's log.
 
-    ``later(work)``: calls ``work`` when Slicer has handled the events that wait.
+    ``later(work)``: calls ``work`` when Slicer has handled the events that wait. ``dicom_installer``: as ``installer``,
+    for what writing DICOM needs; None where it is there.
     """
 
     worker: Worker
@@ -30,6 +31,7 @@ class Collaborators:
     dialogs: Dialogs
     installer: Callable[[Callable[[str], None]], InstallerSeam]
     later: Callable[[Callable[[], None]], None] = at_once
+    dicom_installer: Callable[[Callable[[str], None]], InstallerSeam] | None = None
 
 
 def slicer_collaborators(resources: Path) -> Collaborators:
@@ -43,4 +45,9 @@ def slicer_collaborators(resources: Path) -> Collaborators:
     def installer(log: Callable[[str], None]) -> Installer:
         return Installer(resources / "requirements.txt", SlicerPip(), dialogs, log, worker.restart)
 
-    return Collaborators(worker, model_store, dialogs, installer, lambda work: qt.QTimer.singleShot(0, work))
+    def dicom_installer(log: Callable[[str], None]) -> Installer:
+        return Installer(resources / "requirements-dicom.txt", SlicerPip(), dialogs, log, worker.restart)
+
+    return Collaborators(
+        worker, model_store, dialogs, installer, lambda work: qt.QTimer.singleShot(0, work), dicom_installer
+    )

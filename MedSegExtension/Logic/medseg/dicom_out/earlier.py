@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ..errors import InputError, damage_is
 from ..geometry.grid import Grid
@@ -47,6 +50,27 @@ def earlier_result(
     if not provenance and segmentation.model_id:
         provenance = {"model": {"id": segmentation.model_id}}
     return Result(segmentation.grid, segmentation.layers, tables=tables, provenance=provenance)
+
+
+def up_to_date(result: Result, monitor: Monitor) -> Result:
+    """``result`` with tables that fit its masks: where voxels were changed since they were made, measured anew.
+
+    The image's values are not at hand then, so what follows from them is left out, which is told.
+    """
+    table = result.tables.get("segments")
+    if table is None or not result.layers:
+        return result
+    kept = dict(zip(table.column("segment"), table.column("voxels"), strict=True))
+    now = {c.name: int(np.count_nonzero(layer.labels == c.value)) for layer in result.layers for c in layer.classes}
+    if kept == now:
+        return result
+    monitor.warn(
+        "The segments were changed after the run: the report has their volumes and shapes as they are now, without the "
+        "means of the image's values."
+    )
+    nothing = np.broadcast_to(np.float32(np.nan), result.grid.shape)
+    tables = {k: t for k, t in result.tables.items() if k not in _OF_THE_MASK}
+    return replace(result, tables=tables | measure(result.layers, nothing, result.grid))
 
 
 def _measured(segmentation: Segmentation, volume: Volume) -> dict[str, Table]:

@@ -3,7 +3,7 @@
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
 Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "propose" | "import" |
-"install" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+"install" | "dicom" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
 request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
 (``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import MedSegError, OutOfMemory
 from ..monitor import Event, Monitor
+from .dicom import write_objects
 from .models import import_file, install, propose_file, published
 from .requests import exchange_folder_of, run_options_of, text_of, volumes_of
 
@@ -85,6 +86,7 @@ class Worker:
             "propose": propose_file,
             "import": import_file,
             "install": install,
+            "dicom": write_objects,
         }
 
     @property

@@ -16,8 +16,9 @@ from medseg_mrml import reading_node, table_from_node
 from medseg_mrml.segmentation import CLASS_TAG
 from medseg_mrml.tables import NAME_ATTRIBUTE
 
-from ..seams import Dialogs
+from ..collaborators import Collaborators
 from . import export, outcome, views
+from .dicom_export import DicomExport
 from .menus import add_action
 from .outcome import Outcome
 
@@ -33,9 +34,9 @@ class ResultsSection:
     """
 
     def __init__(
-        self, ui: Any, scene: Any, dialogs: Dialogs, log: Callable[[str], None], on_undone: Callable[[], None]
+        self, ui: Any, scene: Any, others: Collaborators, log: Callable[[str], None], on_undone: Callable[[], None]
     ) -> None:
-        self._ui, self._scene, self._dialogs, self._log = ui, scene, dialogs, log
+        self._ui, self._scene, self._dialogs, self._log = ui, scene, others.dialogs, log
         self._on_undone = on_undone
         self._parameters: Any = None
         self._undo: Outcome | None = None
@@ -46,6 +47,7 @@ class ResultsSection:
         add_action(self._menu, _("Segmentation (seg.nrrd or NIfTI)..."), self._export_segmentation)
         add_action(self._menu, _("This table (CSV)..."), self._export_table)
         add_action(self._menu, _("Everything into a folder..."), self._export_all)
+        self.dicom = DicomExport(self._menu, others, log, self._for_dicom)
         ui.exportButton.setMenu(self._menu)
         ui.tableSelector.connect("currentIndexChanged(int)", self._table_chosen)
         ui.tableView.connect("clicked(QModelIndex)", self._row_clicked)
@@ -245,6 +247,9 @@ class ResultsSection:
         folder = self._dialogs.folder(_("Export into a folder"))
         if folder:
             self._write(lambda: export.write_all(self._segmentation(), self._tables(), folder))
+
+    def _for_dicom(self) -> tuple[Any, Any, list[Any]]:
+        return self._reference(outcome.VOLUME_ROLE), self._segmentation(), self._tables()
 
     def _write(self, write: Callable[[], Sequence[str]]) -> None:
         try:

@@ -57,7 +57,7 @@ class SegmentTab:
         self.view = ModelView(scene, others.worker, self.run.log, self.update)
         self._suggestion = Suggestion(self)
         self.windowing = WindowingSection(ui, scene, self.inputs.volumes, self.update, self._show_input)
-        self.results = ResultsSection(ui, scene, others.dialogs, self.run.log, self.update)
+        self.results = ResultsSection(ui, scene, others, self.run.log, self.update)
         self.report = ReportButton(ui, scene, others.worker, self.run, lambda: self.model.card)
         self._installer = others.installer(self.run.log)
         menu = qt.QMenu(ui.manageModelsButton)
