@@ -73,6 +73,29 @@ class Segmenter(Protocol):
 
         The end is told by `Tab.run_finished`; a failed or cancelled run only makes `busy` False again."""
 
+    @property
+    def apart(self) -> ApartRuns:
+        """Runs that show nothing in the scene."""
+
+
+class ApartRuns(Protocol):
+    """The chosen model on volumes that are in no scene (`segment.apart.Apart`)."""
+
+    @property
+    def model(self) -> ModelCard | None: ...
+
+    @property
+    def ready(self) -> bool:
+        """True where a run needs nothing to be installed first."""
+
+    def why_not(self) -> str:
+        """Why the chosen model cannot run on the one image of a case; "" where it can."""
+
+    def start(self, volume: Volume, on_result: Callable[[Result], None], on_error: Callable[[str], None]) -> str:
+        """ "" where the run goes on, else why it does not."""
+
+    def cancel(self) -> None: ...
+
 
 @dataclass(frozen=True, eq=False)
 class Neighbours:

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from ..errors import InputError, damage_is
 from ..geometry.grid import Grid
-from ..geometry.volume import Volume
 from ..monitor import Monitor
 from ..result import Layer, SegmentClass, classes_of, mask_of
 from .label_names import LabelName, find_table, palette_color, read_table
@@ -158,7 +157,9 @@ _FIELDS = ("ID", "Name", "Color", "LabelValue", "Layer", "Tags")
 
 
 def _label_map(path: Path, names: Path | None, monitor: Monitor | None) -> Segmentation:
-    volume = _read_labels(path)
+    from .files import read_volume
+
+    volume = read_volume(path)
     warnings = list(volume.warnings)
     arrays = volume.array if volume.array.ndim == 4 else volume.array[..., np.newaxis]
     if volume.channels == 3 and not volume.frames and volume.array.dtype == np.uint8:
@@ -190,21 +191,6 @@ def _label_map(path: Path, names: Path | None, monitor: Monitor | None) -> Segme
     if table and (unnamed := sorted({c.value for layer in layers for c in layer.classes} - set(table))):
         warnings.append(f"{path.name}: the labels {', '.join(map(str, unnamed[:8]))} have no name in {names.name}.")  # type: ignore[union-attr]
     return Segmentation(volume.grid, tuple(layers), path.name, "", tuple(warnings))
-
-
-def _read_labels(path: Path) -> Volume:
-    """As `read_volume`; NIfTI with ITK where nibabel is missing, as in a plain 3D Slicer."""
-    from .files import itk_grid, read_volume
-    from .itk import read_itk
-
-    if path.name.lower().endswith((".nii", ".nii.gz")):
-        try:
-            import nibabel  # noqa: F401
-        except ModuleNotFoundError:
-            image = read_itk(path)
-            array = image.array[np.newaxis] if image.dimension == 2 else image.array
-            return Volume(array if array.ndim == 3 else np.moveaxis(array, 0, -1), itk_grid(image), name=path.name)
-    return read_volume(path)
 
 
 def _labels(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:

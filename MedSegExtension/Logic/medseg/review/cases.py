@@ -22,6 +22,7 @@ from .case_file import FILE, RATINGS, CaseReview, read_case
 
 _SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 _RUN = "segmentation.seg.nrrd"
+_LIST = "list.json"
 #: Words at the end of a file's name (before the suffix) that say it is a mask.
 _MASK_WORD = re.compile(
     r"[ _.-]+(seg|segmentation|dseg|mask|masks|label|labels|label-[A-Za-z0-9]+|lesion|lesions)$", re.I
@@ -68,6 +69,23 @@ def with_unique_names(cases: Iterable[Case]) -> list[Case]:
     return named
 
 
+def give_images(cases: Iterable[Case], folder: str | Path) -> list[Case]:
+    """Cases without an image (results of a batch) get the one of their name from ``folder`` and its sub-folders."""
+    images = [case for case in _of_folder(Path(folder).resolve(), None) if case.image is not None]
+    found: dict[str, Path | None] = {}
+    for of in (str.casefold, _key):  # the very name counts more than what it has in common with others
+        for case in images:
+            for name in (case.name, _stem(case.image)):  # type: ignore[arg-type]
+                found.setdefault(of(name), case.image)
+    given = []
+    for case in cases:
+        names = [case.name, case.mask.parent.name] if case.mask is not None else []
+        keys = [*map(str.casefold, names), *map(_key, names)]
+        image = case.image or next((found[key] for key in keys if key in found), None)
+        given.append(Case(case.name, image, case.mask))
+    return given
+
+
 def case_folder(root: str | Path, case: str, reader: str = "") -> Path:
     """Where the review of a case is kept: each reader has folders of their own, so a second reader reads blinded.
 
@@ -105,9 +123,13 @@ def _is_mask(path: Path) -> bool:
 
 def _of_folder(folder: Path, monitor: Monitor | None) -> list[Case]:
     files, series = [], []
-    for path in sorted(folder.rglob("*")):
+    paths = sorted(folder.rglob("*"))
+    reviews = {p.parent for p in paths if p.name == _LIST and p.parent != folder}
+    for path in paths:
         inside = path.relative_to(folder).parts
         if any(part.startswith(".") for part in inside) or "versions" in inside[:-1] or not path.is_file():
+            continue
+        if not reviews.isdisjoint(path.parents):  # masks that were made for a list, kept with its reviews
             continue
         low = path.name.lower()
         if low.endswith(".dcm"):

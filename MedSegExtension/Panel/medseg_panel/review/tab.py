@@ -17,10 +17,15 @@ from medseg_mrml.tables import NAME_ATTRIBUTE
 from ..seams import FinishedRun, Neighbours
 from ..segment.menus import add_action
 from .actions import Actions
+<<<<<<< HEAD
 from .compare_section import CompareSection
+=======
+from .case_list import CaseList
+>>>>>>> e774c80 (Case list of the Review tab: folder, table, batch, DICOM database; read ahead, rated, skipped, gone on with after a crash)
 from .findings_list import FindingsList
 from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
+from .rating import RatingSection
 from .threshold import ThresholdSection
 
 #: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
@@ -76,6 +81,8 @@ class ReviewTab:
         ui.work.addWidget(self.actions.editor.section)
         ui.work.addWidget(self.changes)
         ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.keeping.button, stretch=1))
+        self.rating = RatingSection(ui.work, self, self._scene)
+        self.cases = CaseList(ui.cases_place.layout(), self, self._neighbours, self.rating)
         ui.layout.addWidget(ui.desk, 1)
         ui.layout.addWidget(ui.rest, 1)
         ui.layout.addWidget(self.compare.section)
@@ -94,7 +101,8 @@ class ReviewTab:
 
     def show_keys(self) -> None:
         """The key card."""
-        self._dialogs.show(_("Keys of the review"), self.actions.keys.card())
+        card = self.actions.keys.card() + self.cases.keys.card() + self.rating.keys.card()
+        self._dialogs.show(_("Keys of the review"), card)
 
     # -- a case is opened and left ------------------------------------------------------------------------------
 
@@ -146,6 +154,7 @@ class ReviewTab:
         finally:
             slicer.app.restoreOverrideCursor()
         slicer.util.setSliceViewerLayers(background=work.volume)
+        self.rating.show(self.reviewing)
         self.list.show(self.reviewing)
         self.show3d.setSegmentationNode(self._node())
         self._apply_fade()
@@ -165,6 +174,7 @@ class ReviewTab:
         if self.reviewing is None:
             return
         self.actions.stop()
+        self.rating.before_leaving()
         reviewing = self.reviewing
         try:
             if reviewing.unsaved:
@@ -179,7 +189,8 @@ class ReviewTab:
         self.show3d.setSegmentationNode(None)
         self.changes.text = ""
         self.say(_("The review is kept in {folder}.").format(folder=reviewing.work.folder))
-        self._update()
+        self.rating.show(None)
+        self.cases.case_left()
 
     def _node(self) -> Any:
         return self.reviewing.shown.node if self.reviewing is not None and self.reviewing.shown is not None else None
@@ -288,14 +299,17 @@ class ReviewTab:
     def enter(self) -> None:
         self._seen = True
         self.actions.keys.set_enabled(True)
+        self.cases.enter()
 
     def exit(self) -> None:
         self._seen = False
         self.actions.keys.set_enabled(False)
+        self.cases.exit()
         self.actions.stop()
 
     def cleanup(self) -> None:
         self.actions.keys.set_enabled(False)
+        self.cases.cleanup()
         self.leave()
         self.actions.keys.remove()
 
@@ -307,6 +321,7 @@ class ReviewTab:
 
     def scene_closing(self) -> None:
         self.leave()
+        self.cases.close_list(forget=False)
         self._run = None
 
     def scene_closed(self) -> None:

@@ -65,11 +65,13 @@ class Runs:
     ) -> None:
         self._scene, self._worker, self._view, self._later = scene, worker, view, later
         self._job: _Job | None = None
+        #: True while the worker runs for somebody else (`apart.Apart`).
+        self.taken = False
 
     @property
     def running(self) -> bool:
         """True from `start` until `RunView.run_ended`."""
-        return self._job is not None
+        return self._job is not None or self.taken
 
     def start(
         self,
@@ -87,7 +89,7 @@ class Runs:
 
         Raises `MedSegError` where a volume can not be read or the region lies outside of it.
         """
-        if self._job is not None:
+        if self.running:
             return False
         count = frames.frame_count(volumes[0]) if all_frames else 1
         numbers: list[int | None] = list(range(count)) if count > 1 else [None]
@@ -109,6 +111,8 @@ class Runs:
     def cancel_by_user(self) -> None:
         """The user pressed Cancel."""
         self.cancel()
+        if self.taken:
+            self._worker.cancel()
 
     def node_removed(self, node: Any) -> None:
         """Stop where ``node`` is an input of the run."""

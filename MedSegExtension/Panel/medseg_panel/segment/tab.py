@@ -16,6 +16,7 @@ from ..collaborators import Collaborators
 from ..models.more_models import MoreModels
 from ..parameters import set_input_node
 from ..seams import FinishedRun
+from .apart import Apart
 from .choices import ChoicesRows
 from .inputs import InputsSection
 from .menus import add_action
@@ -42,13 +43,10 @@ class SegmentTab:
         self, ui: Any, scene: Any, others: Collaborators, on_finished: Callable[[FinishedRun], None] = lambda run: None
     ) -> None:
         self._ui, self._scene, self._on_finished = ui, scene, on_finished
-        self.widget = ui.segmentTab
-        self._worker, self._dialogs = others.worker, others.dialogs
+        self.widget, self._worker, self._dialogs = ui.segmentTab, others.worker, others.dialogs
         self._parameters: Any = None
         self._own_output = ""
-        self._warm = False
-        self._updating = self._look_due = False
-        self._rehearsed = False
+        self._warm = self._rehearsed = self._updating = self._look_due = False
         self._running_card: ModelCard | None = None
         self.runs = Runs(scene, others.worker, self, others.later)
         self.run = RunSection(ui, self.apply, self.cancel, self.ask_devices)
@@ -60,6 +58,7 @@ class SegmentTab:
         self.results = ResultsSection(ui, scene, others, self.run.log, self.update)
         self.report = ReportButton(ui, scene, others.worker, self.run, lambda: self.model.card)
         self._installer = others.installer(self.run.log)
+        self.apart = Apart(self, others.worker, self._installer)
         menu = qt.QMenu(ui.manageModelsButton)
         menu.toolTipsVisible = True
         ui.manageModelsButton.setMenu(menu)
@@ -263,7 +262,7 @@ class SegmentTab:
         elif not self._installer.satisfied():
             self.run.log(_("Level and width are the model's; its real input needs the packages that Apply installs."))
         else:
-            self.view.show(card, self.inputs.volumes(), self._options(card))
+            self.view.show(card, self.inputs.volumes(), self.options(card))
         self.update()
 
     def cancel(self) -> None:
@@ -291,7 +290,7 @@ class SegmentTab:
                 self.runs.start(
                     card,
                     self.inputs.volumes(),
-                    self._options(card),
+                    self.options(card),
                     output=parameters.outputSegmentation,
                     region=parameters.regionOfInterest,
                     all_frames=parameters.allFrames,
@@ -301,7 +300,8 @@ class SegmentTab:
             self._failed(sentence_of(error))
         self.update()
 
-    def _options(self, card: ModelCard) -> dict[str, Any]:
+    def options(self, card: ModelCard) -> dict[str, Any]:
+        """What the worker is asked, as chosen."""
         return run_options(self._parameters, card, self.choices.chosen(), self.windowing.overrides())
 
     def _ready(self) -> bool:

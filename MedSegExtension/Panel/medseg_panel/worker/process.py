@@ -23,7 +23,7 @@ _STDERR_KEPT = 4000
 # PythonSlicer may set PYTHONPATH itself, so where medseg is comes as an argument.
 _START = (
     "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "runpy.run_module('medseg.worker', run_name='__main__', alter_sys=True)"
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
 )
 
 
@@ -49,10 +49,16 @@ def environment() -> dict[str, str]:
 class QtWorkerProcess:
     """One life of the worker. ``on_message`` gets each JSON message, ``on_end`` (exit code, crashed, last stderr).
 
-    ``pid``: of the worker, 0 until it is ready.
+    ``pid``: of the worker, 0 until it is ready. ``module``: what is run in it.
     """
 
-    def __init__(self, on_message: Callable[[dict[str, Any]], None], on_end: Callable[[int, bool, str], None]) -> None:
+    def __init__(
+        self,
+        on_message: Callable[[dict[str, Any]], None],
+        on_end: Callable[[int, bool, str], None],
+        module: str = "medseg.worker",
+    ) -> None:
+        self._module = module
         self._on_message = on_message
         self._on_end = on_end
         self._buffer = b""
@@ -71,7 +77,7 @@ class QtWorkerProcess:
 
     def start(self) -> None:
         """Start the interpreter; `on_end` is called where that fails."""
-        self._process.start(interpreter(), ["-c", _START, str(LOGIC)])
+        self._process.start(interpreter(), ["-c", _START, str(LOGIC), self._module])
 
     def send(self, message: dict[str, Any]) -> None:
         """Write one message to the worker."""

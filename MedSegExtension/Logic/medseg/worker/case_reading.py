@@ -1,0 +1,136 @@
+"""A process that reads one case, image and mask, for Slicer's own: arrays in files that both map, the rest as JSON.
+
+A request is a line on stdin, ``{"image": PATH, "mask": PATH, "series": UID, "folder": PATH}`` (any but the last may be
+empty); each is answered with one line on stdout. It needs nothing but what a plain 3D Slicer has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, MedSegError
+from ..geometry.volume import Volume
+from ..io.files import read_volume
+from ..io.segmentations import Segmentation, read_segmentation
+from ..monitor import Monitor
+from ..result import Layer, Result
+from .transfer import result_message, save_array, volume_message
+
+#: Percentiles of the voxels that the first window goes from and to, and how many voxels are looked at.
+_WINDOW, _LOOKED_AT = (0.1, 99.9), 2_000_000
+
+
+def read_for_slicer(image: str, mask: str, series: str, folder: Path) -> dict[str, Any]:
+    """Read a case and write its arrays into ``folder``; the message that `case_from` of the panel understands.
+
+    A mask on another grid is brought onto the image's (exactly where the lattices coincide, else nearest neighbour),
+    which is told. Without an image the mask itself is what is seen. Raises `MedSegError`.
+    """
+    monitor = Monitor()
+    masks = read_segmentation(mask, monitor=monitor) if mask else None
+    if image:
+        volume = _scalar(read_volume(image, series=series or None, monitor=monitor))
+    elif masks is not None:
+        volume = Volume(_union(masks), masks.grid, None, masks.name)
+        monitor.warn(f"{masks.name} has no image, so the mask itself is shown as one.")
+    else:
+        raise InputError("The case has neither image nor mask.")
+    if masks is not None:
+        masks = _on_grid_of(volume, masks, monitor)
+    volume = replace(volume, array=np.ascontiguousarray(volume.array), stack=None)
+    message: dict[str, Any] = {
+        "type": "read",
+        "volume": volume_message(volume, save_array(volume.array, folder, "volume.raw")),
+        "window": _window(volume),
+        "masks": None,
+        "told": [*monitor.warnings, *monitor.notes],
+    }
+    if masks is not None:
+        result = Result(masks.grid, masks.layers, provenance={"name": masks.name, "model": masks.model_id})
+        message["masks"] = result_message(result, folder)
+    return message
+
+
+def _scalar(volume: Volume) -> Volume:
+    """A 4D image is shown by its first frame; colours as they are."""
+    if len(volume.frames) > 1:
+        told = f"{volume.name} has {len(volume.frames)} frames; the first ({volume.frames[0]}) is shown."
+        return replace(volume.frame(1), name=volume.name, warnings=(*volume.warnings, told))
+    return volume if volume.channels in (3, 4) else volume.require_scalar()
+
+
+def _union(masks: Segmentation) -> np.ndarray[Any, Any]:
+    found = np.zeros(masks.grid.shape, np.uint8)
+    for layer in masks.layers:
+        np.maximum(found, (layer.labels > 0).astype(np.uint8), out=found)
+    return found
+
+
+def _on_grid_of(volume: Volume, masks: Segmentation, monitor: Monitor) -> Segmentation:
+    if masks.grid.same_as(volume.grid):
+        return masks
+    from ..geometry.resample import lattice_map, resample
+
+    if lattice_map(masks.grid, volume.grid) is None:
+        monitor.warn(
+            f"{masks.name} has another geometry than {volume.name}; it was brought onto the image's voxels (nearest "
+            "neighbour)."
+        )
+    layers = []
+    for layer in masks.layers:
+        moved = resample(layer.labels, masks.grid, volume.grid, interpolation="nearest")
+        if layer.labels.any() and not moved.any():
+            monitor.warn(f"{masks.name} lies outside of {volume.name}; does it belong to this image?")
+        layers.append(Layer(moved, layer.classes))
+    return replace(masks, grid=volume.grid, layers=tuple(layers))
+
+
+def _window(volume: Volume) -> list[float] | None:
+    """Lower and upper end of the first window; None for colours. Counted here, since it takes Slicer a second."""
+    if volume.channels != 1:
+        return None
+    centre, width = volume.tags.get("WindowCenter"), volume.tags.get("WindowWidth")
+    centre, width = (v[0] if isinstance(v, list | tuple) and v else v for v in (centre, width))
+    if isinstance(centre, int | float) and isinstance(width, int | float) and width > 1:
+        return [float(centre) - float(width) / 2, float(centre) + float(width) / 2]
+    flat = volume.array.reshape(-1)
+    some = flat[:: max(1, flat.size // _LOOKED_AT)].astype(np.float64)
+    some = some[np.isfinite(some)]
+    low, high = (float(v) for v in np.percentile(some, _WINDOW)) if some.size else (0.0, 1.0)
+    return [low, high if high > low else low + 1.0]
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """The message to one request: what was read, or why it could not be."""
+    try:
+        return read_for_slicer(request["image"], request["mask"], request["series"], Path(request["folder"]))
+    except MedSegError as error:
+        words = str(error)
+    except OSError as error:
+        words = f"The case could not be handed over ({error.strerror or error}); is the temporary folder full?"
+    except MemoryError:
+        words = "The case does not fit into the memory of this machine."
+    except Exception as error:  # whatever it is, the reader is told and the next case is read
+        words = f"The case could not be read: MedSeg failed unexpectedly ({type(error).__name__}: {str(error)[:200]})."
+    return {"type": "error", "message": words}
+
+
+def main() -> int:
+    """Answer requests until there are no more."""
+    out = sys.stdout
+    sys.stdout = sys.stderr  # whatever a library prints must not break the answer
+    print(json.dumps({"type": "ready", "pid": os.getpid()}), file=out, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(json.loads(line))), file=out, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The chosen model on the cases of a list that have no mask yet, one after the other, while the reader reads another.
+
+Imported when the first list is opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from slicer.i18n import tr as _
+
+from medseg.errors import MedSegError
+from medseg.output.files import save_segmentation
+from medseg.result import Result
+
+from ..seams import ApartRuns
+from .case_loading import Files, Reading, ReadingProcess
+
+
+class MaskRuns:
+    """``files(n)``: the image of a case; ``place(n)``: where its mask goes.
+
+    ``on_end(n, why)`` is called when a case is over: ``why`` is "" where there is a mask now.
+    """
+
+    def __init__(
+        self,
+        runs: ApartRuns,
+        files: Callable[[int], Files],
+        place: Callable[[int], Path],
+        on_end: Callable[[int, str], None],
+    ) -> None:
+        self._runs, self._files, self._place, self._on_end = runs, files, place, on_end
+        self._process = ReadingProcess()
+        self._reading: Reading | None = None
+        self._model = ""
+        self.waiting: list[int] = []
+        #: The case that is read or run now, -1 where none is.
+        self.current = -1
+
+    @property
+    def left(self) -> int:
+        """Cases that are not over."""
+        return len(self.waiting) + (self.current >= 0)
+
+    def add(self, cases: list[int], *, first: bool = False) -> None:
+        """Run on these too; ``first``: before those that wait already."""
+        new = [n for n in cases if n != self.current]
+        kept = [n for n in self.waiting if n not in new]
+        self.waiting = [*new, *kept] if first else [*kept, *new]
+        self._go_on()
+
+    def cancel(self) -> None:
+        """Forget what waits, and end the run under way."""
+        self.waiting = []
+        if self._reading is not None:
+            self._reading.drop()
+            self._reading = None
+            self._over(_("Cancelled."))
+        elif self.current >= 0:
+            self._runs.cancel()
+
+    def _go_on(self) -> None:
+        if self.current >= 0:
+            return
+        if not self.waiting:
+            self._process.close()
+            return
+        self.current = self.waiting.pop(0)
+        self._reading = Reading(self._files(self.current), self._read)
+        self._process.start(self._reading)
+
+    def _read(self) -> None:
+        reading, self._reading = self._reading, None
+        if reading is None:
+            return
+        if reading.case is None:
+            self._over(reading.why)
+            return
+        card = self._runs.model
+        self._model = card.id if card is not None else ""
+        if why := self._runs.start(reading.case.volume, self._done, self._over):
+            # What stands in the way of this one stands in the way of all.
+            self.waiting = []
+            self._over(why)
+
+    def _done(self, result: Result) -> None:
+        if not result.layers:
+            self._over(_("This model gives scores, no mask; run it in the Segment tab and review its result there."))
+            return
+        try:
+            save_segmentation(self._place(self.current), result.layers, result.grid, self._model)
+        except MedSegError as error:
+            self._over(str(error))
+            return
+        self._over("")
+
+    def _over(self, why: str) -> None:
+        n, self.current = self.current, -1
+        self._on_end(n, why)
+        self._go_on()
