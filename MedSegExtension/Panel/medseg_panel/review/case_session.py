@@ -58,6 +58,7 @@ class CaseSession:
         self._node: Any = None
         self._cohort_due = False
         self._skipped = -1
+        self._itk_told = False
         self._before: tuple[Any, ...] = ()
 
     # -- files of a case ------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ class CaseSession:
         if self.current >= 0:
             self.leave()
         case, files = self.source.cases[n], self.files(n)
-        told, masks = list(read.told), read.masks
+        told, masks = self._told(read), read.masks
         node = volume_node(read, self._scene, case.name)
         if masks is None:
             masks = no_mask(read.volume.grid)
@@ -133,6 +134,12 @@ class CaseSession:
         self._write_place()
         self._on_change(n)
         self.read_ahead()
+
+    def _told(self, read: ReadCase) -> list[str]:
+        """What is told of a case; that ITK reads NIfTI here is no news at the second one."""
+        told = [sentence for sentence in read.told if "nibabel" not in sentence or not self._itk_told]
+        self._itk_told = self._itk_told or any("nibabel" in sentence for sentence in told)
+        return told
 
     def read_ahead(self) -> None:
         """Begin to read the case after the open one."""
