@@ -41,7 +41,6 @@ class MedSegExtension(ScriptedLoadableModule):
         )
         parent.acknowledgementText = _("Models come from their authors; each model's card names source and licence.")
 
-
     def setup(self):
         """At the start of Slicer: the entry in the Data module's tree; what it needs is imported when it is opened."""
         adaptor = getattr(slicer, "qSlicerSubjectHierarchyScriptedPlugin", None)

@@ -17,11 +17,8 @@ from medseg_mrml.tables import NAME_ATTRIBUTE
 from ..seams import FinishedRun, Neighbours
 from ..segment.menus import add_action
 from .actions import Actions
-<<<<<<< HEAD
-from .compare_section import CompareSection
-=======
 from .case_list import CaseList
->>>>>>> e774c80 (Case list of the Review tab: folder, table, batch, DICOM database; read ahead, rated, skipped, gone on with after a crash)
+from .compare_section import CompareSection
 from .findings_list import FindingsList
 from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
