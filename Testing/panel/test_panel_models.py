@@ -73,6 +73,61 @@ def test_a_folder_that_describes_itself_needs_no_recipe(opened: Opened) -> None:
     assert opened.dialogs.lists == []
 
 
+RESULT: dict[str, Any] = {
+    "folder": "nnUNetTrainer__nnUNetPlans__3d_fullres", "configuration": "3d_fullres", "title": "Liver",
+    "dimensions": 3,
+    "folds": ["0", "1"], "channels": ["CT"], "classes": ["liver", "tumour"], "spacing": [0.8, 0.8, 2.0],
+    "patch": [96, 96, 48], "previous": "", "megabytes": 246.0, "problem": "",
+}  # fmt: skip
+
+
+def nnunet(opened: Opened, *found: dict[str, Any], sets: tuple[dict[str, Any], ...] = ()) -> None:
+    opened.worker.queries[-1][1](
+        {"models": list(sets), "systems": {}, "recipe_needed": False, "kind": "nnunet", "found": list(found)}
+    )
+
+
+def test_an_nnunet_folder_shows_what_it_holds_and_asks_which(opened: Opened, tmp_path: Path) -> None:
+    """Configuration and folds are the user's choice, and the choice reaches the importer."""
+    (tmp_path / RESULT["folder"]).mkdir()
+    opened.dialogs.path, opened.dialogs.row = str(tmp_path), 0
+    opened.dialogs.answers = {"folds": "0"}
+    entry(opened, "Import a model folder")
+    assert asked(opened) == ("published", {"file": str(tmp_path)})
+    cascade = {**RESULT, "configuration": "3d_cascade_fullres", "previous": "3d_lowres"}
+    nnunet(opened, RESULT, cascade)
+    rows = opened.dialogs.lists[0][1]
+    assert rows[0] == ["3d_fullres", "Liver", "2", "0, 1", "0.8 x 0.8 x 2 mm", "246 MB"]
+    assert rows[1][0] == "3d_cascade_fullres, after 3d_lowres"
+    assert "liver, tumour" in opened.dialogs.details[0] and "runs first" in opened.dialogs.details[1]
+    command, content = asked(opened)
+    assert command == "import" and content["choices"] == {"folds": "0"}
+    assert content["file"] == str(tmp_path / RESULT["folder"])
+
+
+def test_a_zip_of_several_configurations_and_one_that_cannot_be(opened: Opened) -> None:
+    opened.dialogs.path, opened.dialogs.row = "/data/all.zip", 1
+    entry(opened, "Import weights")
+    broken = {**RESULT, "problem": "The normalisation 'Own' is not known.", "title": ""}
+    nnunet(opened, broken, {**RESULT, "configuration": "2d", "folds": ["all"]})
+    assert asked(opened)[1]["choices"] == {"configuration": "2d"} and opened.dialogs.forms == []
+    opened.worker.queries[-1][2]({"kind": "ModelError", "message": "It cannot be converted."})
+    opened.dialogs.row = 0
+    entry(opened, "Import weights")
+    nnunet(opened, broken)
+    assert opened.dialogs.errors[-1] == "The normalisation 'Own' is not known." and not opened.panel.more.busy
+
+
+def test_a_set_of_several_networks_is_one_row(opened: Opened) -> None:
+    """The five parts of TotalSegmentator in one folder are offered as the one model that they are."""
+    opened.dialogs.path, opened.dialogs.row = "/data/parts", 0
+    entry(opened, "Import a model folder")
+    manifest = {"id": "total", "title": "Total", "classes": [{"name": "spleen", "value": 1}]}
+    nnunet(opened, RESULT, sets=(published(id="total", title="Total", manifest=manifest),))
+    assert [r[0] for r in opened.dialogs.lists[0][1]] == ["Total", "3d_fullres"]
+    assert asked(opened) == ("import", {"file": "/data/parts", "recipe": "total", "replace": False})
+
+
 QUESTION = {"id": "spacing", "text": "Which spacing?", "kind": "numbers", "default": "", "choices": [], "why": "Size."}
 
 

@@ -23,7 +23,7 @@ _File = Annotated[
     ),
 ]
 _Output = Annotated[
-    Path, typer.Option("--output", "-o", help="The package: a folder, or a name ending in .zip or .onnx.")
+    Path | None, typer.Option("--output", "-o", help="The package: a folder, or a name ending in .zip or .onnx.")
 ]
 
 
@@ -34,7 +34,7 @@ def register(models: typer.Typer, epilog: str) -> None:
 
 def models_import(
     file: _File,
-    output: _Output,
+    output: _Output = None,
     recipe: Annotated[str | None, typer.Option(help="Which published model it is (see: medseg models list).")] = None,
     backbone: Annotated[Path | None, typer.Option(help="First stage of a two-stage model.")] = None,
     environment: Annotated[
@@ -43,9 +43,10 @@ def models_import(
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels for that environment (no network).")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="NAME=VALUE", help="For folders: configuration=NAME, checkpoint=FILE (nnU-Net), onnx=FILE; repeat."
-        ),
+        typer.Option(metavar="NAME=VALUE", help="For folders: checkpoint=FILE (nnU-Net), onnx=FILE; repeat."),
+    ] = None,
+    configuration: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which configuration of an nnU-Net folder (3d_fullres, 2d, ...).")
     ] = None,
     folds: Annotated[
         str | None, typer.Option(metavar="0,1,...", help="Folds of an nnU-Net result, averaged (default: all).")
@@ -61,16 +62,30 @@ def models_import(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")] = False,
 ) -> None:
-    """Turn FILE into a package. Without --recipe an ONNX file is looked at, and what it does not say is asked."""
+    """Turn FILE into a package. Without --recipe an ONNX file is looked at, and what it does not say is asked.
+
+    Without --output an nnU-Net folder or zip is only looked at: its configurations and folds are listed.
+    """
 
     def body(command: Command) -> int:
         from ..library.importer import ImportOptions
 
         options = ImportOptions(
-            choices=_pairs(option, "--option") | ({"folds": folds} if folds else {}),
+            choices=_pairs(option, "--option")
+            | {k: v for k, v in (("folds", folds), ("configuration", configuration)) if v},
             backbone=backbone, environment=environment, wheels=wheels,
             overwrite=force, id=id, title=title,
         )  # fmt: skip
+        from ..library.importer.formats import detect_kind
+
+        if recipe is None and detect_kind(file) == "nnunet":
+            options = _nnunet(command, file, options, look=output is None)
+        if output is None:
+            if "found" not in command.document:
+                raise InputError(
+                    "Name the package with --output (-o); without it only folders of nnU-Net are looked at."
+                )
+            return 0
         return import_command(command, file, output, recipe, options, _pairs(answer, "--answer"), yes=yes)
 
     execute(body, as_json=as_json, debug=debug)
@@ -118,6 +133,41 @@ def import_command(
     command.say(f"agreement with the original: {agreement}")
     command.say(f"next: medseg models add {made}, or medseg run {made} INPUT -o DIR")
     return 0
+
+
+def _nnunet(command: Command, file: Path, options: ImportOptions, *, look: bool) -> ImportOptions:
+    """Say what an nnU-Net folder or zip holds; where several results are in it, one is asked for on a terminal."""
+    from dataclasses import replace
+
+    from ..library.importer.nnunet_folder import CASCADE, understood
+
+    found = understood(file)
+    command.document["found"] = found
+    for one in found:
+        command.say(_in_words(one))
+    wanted = options.choices.get("configuration")
+    usable = [f for f in found if not f["problem"]]
+    if look or wanted or len(found) == 1 or {f["configuration"] for f in found} == {"3d_lowres", CASCADE}:
+        return options
+    if command.as_json or not sys.stdin.isatty() or not usable:
+        return options  # the importer says what there is to choose from
+    names = [f["configuration"] for f in usable]
+    chosen = str(typer.prompt(f"  Which configuration ({', '.join(names)})", default=names[0], prompt_suffix="? "))
+    return replace(options, choices={**options.choices, "configuration": chosen})
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    """One result of an nnU-Net folder as a line or two."""
+    if found["problem"]:
+        return f"{found['folder']}: cannot be imported: {found['problem']}"
+    classes = ", ".join(found["classes"][:12]) + (", ..." if len(found["classes"]) > 12 else "")
+    folds = f"folds {', '.join(found['folds'])}" if found["folds"] else "an exported ONNX file"
+    before = f", after {found['previous']}" if found["previous"] else ""
+    spacing = " x ".join(f"{s:.3g}" for s in found["spacing"])
+    return (
+        f"{found['title']}, {found['configuration']}{before}: {folds}; {found['dimensions']}D, {spacing} mm\n"
+        f"  images: {', '.join(found['channels'])}; {len(found['classes'])} classes: {classes}"
+    )
 
 
 def _answers(command: Command, proposal: Proposal, given: dict[str, str], *, yes: bool) -> dict[str, str]:

@@ -11,9 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..errors import MedSegError
+from ..errors import InputError, MedSegError
 from ..monitor import Monitor
-from .requests import answers_of, text_of
+from .requests import answers_of, choices_of, text_of
 
 # These bring their own description.
 _SELF_DESCRIBED = ("nnunet", "monai")
@@ -24,7 +24,8 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
 
     Each with its recipe's ``manifest``, from which a card can be made before the model is there (null without recipe).
 
-    With a ``file``: its ``kind``, only the models that come as such a file, and ``recipe_needed``. Raises what
+    With a ``file``: its ``kind``, only the models that come as such a file, and ``recipe_needed``; of an nnU-Net folder
+    or zip also ``found``, what it holds (see `medseg.library.importer.nnunet_folder.Understood`). Raises what
     `medseg.library.importer.formats.detect_kind` says of a file that can not be imported.
     """
     from ..library.catalogue.states import SYSTEMS, catalogue_states, size_words
@@ -39,6 +40,18 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     if kind is not None:
         states = [s for s in states if kind in s.formats]
     known = recipes()
+    found: list[dict[str, Any]] = []
+    if kind == "nnunet":
+        from ..library.importer.nnunet_folder import understood
+        from ..library.importer.nnunet_set import holds
+
+        file = Path(text_of(request, "file"))
+        states = [s for s in states if s.id in known and holds(file, known[s.id])]
+        try:
+            found = understood(file)
+        except InputError:
+            if not states:  # the zips of a set, which are opened one by one when it is imported
+                raise
     models = [
         {
             **asdict(s),
@@ -47,7 +60,10 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         }
         for s in states
     ]
-    return {"models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED}
+    return {
+        "models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED,
+        "found": found,
+    }  # fmt: skip
 
 
 def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
@@ -70,6 +86,7 @@ def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
 def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """Import ``file`` as ``recipe`` (null where the file describes itself) and add it to the user's models.
 
+    ``choices``: of what a folder holds (``configuration``, ``folds``).
     ``answers``: to the questions of `propose_file`, in place of a recipe. ``backbone``: file of the first stage of a
     two-stage model. ``replace``: another model of that id gives way. Nothing is left behind but the model.
     """
@@ -77,7 +94,10 @@ def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     from ..model.installing import add_model
 
     file, answers = Path(text_of(request, "file")), answers_of(request)
-    options = ImportOptions(backbone=Path(text_of(request, "backbone")) if request.get("backbone") else None)
+    options = ImportOptions(
+        choices=choices_of(request),
+        backbone=Path(text_of(request, "backbone")) if request.get("backbone") else None,
+    )
     recipe = text_of(request, "recipe") if request.get("recipe") else None
     with tempfile.TemporaryDirectory(prefix="medseg-import-") as scratch:
         target = Path(scratch) / "package"

@@ -55,6 +55,11 @@ def run_options_of(request: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
+def choices_of(request: dict[str, Any]) -> dict[str, str]:
+    """What the user chose of a folder that holds several things, by name."""
+    return _choices("choices", request.get("choices") or {})
+
+
 def answers_of(request: dict[str, Any]) -> dict[str, str] | None:
     """Answers to the questions about a model, by question; None where there are none."""
     given = request.get("answers")

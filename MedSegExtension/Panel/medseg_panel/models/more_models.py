@@ -19,10 +19,13 @@ from ..segment.card import card_text, details_text
 from ..segment.menus import add_action
 from ..segment.run import RunSection
 from ..segment.runs import sentence_of
+from . import nnunet_choice
 
 _FILES = (
-    "Trained models (*.onnx *.h5 *.hdf5 *.keras *.pt2 *.ep *.pt model.json plans.json metadata.json);;All files (*)"
+    "Trained models (*.onnx *.h5 *.hdf5 *.keras *.pt2 *.ep *.pt *.zip model.json plans.json metadata.json);;"
+    "All files (*)"
 )
+_THERE = ("installed", "broken")
 _STATES = {"needs weights": "needs weights", "no converter": "cannot be converted here"}
 
 
@@ -53,6 +56,7 @@ class MoreModels:
         self._query = 0
         self._actions = [
             add_action(menu, _("Import weights or an ONNX file..."), self.import_weights),
+            add_action(menu, _("Import a model folder..."), self.import_folder),
             add_action(menu, _("Install a published model..."), self.install_published),
         ]
 
@@ -74,7 +78,14 @@ class MoreModels:
         """Let the user choose a file, then what it is; import it."""
         if self._busy:
             return
-        path = self._dialogs.open_file(_("Weights of a published model, or the ONNX file of any model"), _FILES)
+        self._look(self._dialogs.open_file(_("Weights of a published model, or the ONNX file of any model"), _FILES))
+
+    def import_folder(self) -> None:
+        """Let the user choose the folder of an nnU-Net result, a set of them, or a bundle; import it."""
+        if not self._busy:
+            self._look(self._dialogs.folder(_("Folder of an nnU-Net result, of several of them, or of a MONAI bundle")))
+
+    def _look(self, path: str) -> None:
         if path:
             self._begin(
                 _("Looking at {file}.").format(file=Path(path).name),
@@ -92,6 +103,9 @@ class MoreModels:
 
     def _choose_recipe(self, path: str, answer: dict[str, Any]) -> None:
         file, models = Path(path).name, answer["models"]
+        if answer.get("found") or (answer["kind"] == "nnunet" and models):
+            self._choose_result(path, answer)
+            return
         if not answer["recipe_needed"]:
             self._import(path, file, None, replace=False)
             return
@@ -112,7 +126,7 @@ class MoreModels:
                 file=path,
             )  # fmt: skip
             return
-        installed = model["state"] in ("installed", "broken")
+        installed = model["state"] in _THERE
         if installed and not self._dialogs.confirm(
             _("{title} is installed already. Replace it?").format(title=model["title"])
         ):
@@ -125,6 +139,37 @@ class MoreModels:
                 question.format(name=model["first_stage"], title=model["title"]), _FILES
             )
         self._import(path, model["title"], model["id"], replace=installed, **more)
+
+    def _choose_result(self, path: str, answer: dict[str, Any]) -> None:
+        """What an nnU-Net folder or zip holds, or the whole set that it is; then the folds."""
+        found, sets, file = answer["found"], answer["models"], Path(path).name
+        rows = [[m["title"], "", str(len(m["manifest"]["classes"])), "", "", m["size_words"]] for m in sets]
+        rows += [nnunet_choice.row(f) for f in found]
+        text = _("{file} holds these results of nnU-Net. Which one is to be imported?").format(file=file)
+        shown = [*(_card(m) for m in sets), *(nnunet_choice.details(f) for f in found)]
+        number = self._dialogs.choose(
+            _("Import an nnU-Net result"), text, nnunet_choice.columns(), rows, _("Import"), shown
+        )
+        if number < 0:
+            self._end(_("Nothing was imported."))
+            return
+        if number < len(sets):
+            self._import(path, sets[number]["title"], sets[number]["id"], sets[number]["state"] in _THERE)
+            return
+        chosen = found[number - len(sets)]
+        if chosen["problem"]:
+            self._end(chosen["problem"], failed=True)
+            return
+        folds = "all"
+        if len(chosen["folds"]) > 1:
+            question = nnunet_choice.folds_question(chosen)
+            given = self._dialogs.ask(_("Import {file}").format(file=file), text, [question], {}, _("Import"))
+            if given is None:
+                self._end(_("Nothing was imported."))
+                return
+            folds = given.get("folds", "all").strip()
+        wanted = nnunet_choice.request(path, chosen, found, folds)
+        self._import(wanted["file"], chosen["title"], None, replace=False, choices=wanted["choices"])
 
     def _import(self, path: str, title: str, recipe: str | None, replace: bool, **more: Any) -> None:
         sentence = _("Importing {title}. Keras and PyTorch files take some minutes.").format(title=title)

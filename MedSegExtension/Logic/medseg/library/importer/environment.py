@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -28,15 +29,20 @@ from ...monitor import Monitor
 
 HERE = Path(__file__).resolve().parent
 _FOREIGN_CODE = ("PYTHONPATH", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_PRELOAD")
+_INSTALLING = 80
 _HOME = ("PYTHONHOME", "LD_LIBRARY_PATH")
 
 
 @dataclass(frozen=True)
 class Interpreter:
-    """How to run a script: the words before its name, and the child's variables."""
+    """How to run a script: the words before its name, and the child's variables.
+
+    ``share``: percent of the conversion's time that making the environment took, for the progress.
+    """
 
     command: list[str]
     variables: dict[str, str]
+    share: int = 0
 
 
 @contextmanager
@@ -59,7 +65,7 @@ def environment(
                 yield install_beside(base, place / "site", HERE / requirements, wheels, monitor)
             else:
                 made = make_environment(place / "venv", HERE / requirements, wheels, monitor)
-                yield Interpreter([str(made), "-I"], clean_environment())
+                yield Interpreter([str(made), "-I"], clean_environment(), _INSTALLING)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -116,7 +122,7 @@ def install_beside(python: str, folder: Path, requirements: Path, wheels: Path |
     variables = clean_environment(keep_home=True)
     _install([python, "-m", "pip", "install", "--target", str(folder)], requirements, wheels, monitor, variables)
     # -S: without the interpreter's own site-packages, so that only the pinned versions are seen.
-    return Interpreter([python, "-S", "-s"], {**variables, "PYTHONPATH": str(folder)})
+    return Interpreter([python, "-S", "-s"], {**variables, "PYTHONPATH": str(folder)}, _INSTALLING)
 
 
 def _install(
@@ -229,8 +235,11 @@ def run_script(
     asked.write_text(json.dumps(request), encoding="utf-8")
 
     def line(text: str) -> None:
-        if text.startswith("progress: "):
-            monitor.progress(90, 100, text.removeprefix("progress: "))
+        found = re.fullmatch(r"progress: (?:(\d+)/(\d+) )?(.*)", text)
+        if found is None:
+            return
+        done, total = (int(found[1]), max(int(found[2]), 1)) if found[1] else (1, 2)
+        monitor.progress(round(interpreter.share + (95 - interpreter.share) * done / total), 100, found[3])
 
     command = [*interpreter.command, str(HERE / script), str(asked), str(answered)]
     run_child(command, monitor, failure, on_line=line, variables=interpreter.variables)

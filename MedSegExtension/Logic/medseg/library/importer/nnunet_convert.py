@@ -23,8 +23,12 @@ class Refused(Exception):
     """A sentence for the user."""
 
 
+STEPS = [0, 1]  # done, of how many
+
+
 def say(text):
-    print("progress: " + text, flush=True)
+    print(f"progress: {STEPS[0]}/{STEPS[1]} {text}", flush=True)
+    STEPS[0] = min(STEPS[0] + 1, STEPS[1])
 
 
 def parts(torch):
@@ -281,6 +285,8 @@ def convert(torch, request, chains):
 
 def main():
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    # Each fold is read and converted, each network's chain is run.
+    STEPS[1] = 1 + sum(2 * len(one["checkpoints"]) + 1 for one in request["networks"])
     say("loading PyTorch")
     import torch
 

@@ -56,6 +56,17 @@ def convert_set(path: Path, recipe: Recipe, options: ImportOptions, monitor: Mon
     return raw, converted
 
 
+def holds(path: Path, recipe: Recipe) -> bool:
+    """Whether the folder or zip ``path`` holds a result or zip for each part of ``recipe``; nothing is unpacked."""
+    if not recipe.nnunet.parts or not path.is_dir():
+        return False
+    folders, zips = result_folders(path), sorted(path.glob("*.zip"))
+    return all(
+        any(_called(f, path, pattern) for f in folders) or any(fnmatch.fnmatch(z.name, pattern) for z in zips)
+        for pattern in recipe.nnunet.parts.values()
+    )
+
+
 def _as_the_set_does(raw: Raw, converted: Converted, network: Network, facts: NnunetFacts) -> None:
     """What the set's program does around nnU-Net, to be put into the manifest after nnU-Net alone was compared."""
     own = [s for s in raw["preprocessing"] if s["step"] != "orient"]
