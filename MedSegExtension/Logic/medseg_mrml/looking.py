@@ -18,7 +18,7 @@ from .snapshot import BINARY
 
 Box = tuple[slice, slice, slice]
 #: Millimetres that are seen at least, and how many times its own size a finding is seen with.
-_LEAST_SEEN, _SURROUNDINGS = 60.0, 5.0
+_LEAST_SEEN, _SURROUNDINGS = 90.0, 5.0
 _CAMERA_DISTANCE = 300.0
 _FADED_FILL, _FADED_OUTLINE = 0.12, 0.45
 _COLOR = (1.0, 1.0, 0.2)
@@ -43,7 +43,7 @@ def in_world(position: Sequence[float], volume: Any) -> list[float]:
 def look_at(scene: Any, volume: Any, centre: Sequence[float], extent: Sequence[float], *, zoom: bool = True) -> None:
     """Move every slice view and 3D camera to ``centre`` (RAS mm in the space of ``volume``).
 
-    With ``zoom`` they show what is ``extent`` (mm) large with its surroundings: five times its size, at least 60 mm and
+    With ``zoom`` they show what is ``extent`` (mm) large with its surroundings: five times its size, at least 90 mm and
     at most the volume.
     """
     world = in_world(centre, volume)

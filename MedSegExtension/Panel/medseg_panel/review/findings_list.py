@@ -70,7 +70,7 @@ class FindingsList:
         self.open_only = qt.QCheckBox(_("Only not reviewed"))
         self.open_only.toolTip = _("Only findings that were not reviewed yet.")
         for box in (self.order, self.of_class):
-            box.sizeAdjustPolicy = qt.QComboBox.AdjustToMinimumContentsLengthWithIcon
+            box.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
             box.minimumContentsLength = 7
             first.addWidget(box, 1)
             box.connect("currentIndexChanged(int)", self._refilter)

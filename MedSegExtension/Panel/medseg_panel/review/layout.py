@@ -79,7 +79,7 @@ class ReviewWidgets:
             )
         )
         self.rest.wordWrap = True
-        self.rest.alignment = qt.Qt.AlignTop
+        self.rest.setAlignment(qt.Qt.AlignTop)
         self.status = qt.QLabel()
         self.status.wordWrap = True
         self.status.setObjectName("reviewStatus")
