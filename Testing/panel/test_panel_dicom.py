@@ -155,16 +155,19 @@ def test_numbers_of_a_corrected_mask_are_measured_anew() -> None:
     assert np.isnan(changed.tables["segments"].column("mean")[0])
 
 
+class Base:
+    """Slicer's base class, which also registers the plugin."""
+
+    def __init__(self, adaptor: Any) -> None:
+        self.scriptedPlugin = adaptor
+
+
 class TestDataModule:
     @pytest.fixture
     def plugin(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Any:
         """The plugin as Slicer makes it, on a base that registers nothing."""
         base = types.ModuleType("AbstractScriptedSubjectHierarchyPlugin")
-        base.AbstractScriptedSubjectHierarchyPlugin = type(  # type: ignore[attr-defined]
-            "AbstractScriptedSubjectHierarchyPlugin",
-            (),
-            {"__init__": lambda self, adaptor: setattr(self, "scriptedPlugin", adaptor)},
-        )
+        base.AbstractScriptedSubjectHierarchyPlugin = Base  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "AbstractScriptedSubjectHierarchyPlugin", base)
         import qt
 
@@ -184,7 +187,7 @@ class TestDataModule:
         volume = opened.add_volume(modality="CT")
         plugin.action.visible = False
         plugin.showContextMenuActionsForItem(item_of(opened.scene, volume))
-        assert plugin.action.visible and [a.text for a in plugin.menu.actions()] == ["CT bleeds"]
+        assert plugin.action.visible and [a.text for a in plugin.menu.actions()] == ["Bleeds on head CT"]
         plugin.action.visible = False
         plugin.showContextMenuActionsForItem(0)
         assert not plugin.action.visible
