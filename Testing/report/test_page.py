@@ -1,5 +1,9 @@
 """The report: right side of the patient at the left of the picture, nothing from a file is run, and it stands alone."""
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -9,6 +13,7 @@ from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
 from medseg.io import Segmentation
 from medseg.report import pictures
+from medseg.report.origin import card_line, run_lines
 from medseg.report.page import page
 from medseg.result import Layer, SegmentClass
 from medseg.review.case_file import CaseReview
@@ -59,8 +64,8 @@ def test_the_page_stands_alone_and_says_what_was_decided() -> None:
     assert "<script" not in html
     assert "<b>lesion" not in html
     assert "http" not in html
-    assert "1 rejected" in html
-    assert "1 not reviewed" in html
+    row = html[html.index("Summary</h2>") :]
+    assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[1:5] == ["0", "1", "0", "1"], "accepted, rejected, uncertain, open"
     assert "For research use only" in html
     assert second in {f.id for f in review.listed("size", unreviewed=True)}
 
@@ -75,3 +80,51 @@ def test_an_image_of_another_grid_is_refused() -> None:
 def test_png_bytes_are_the_picture() -> None:
     assert pictures.png_of(np.zeros((4, 5, 3), np.uint8)).startswith(b"\x89PNG")
     assert sitk.Version()
+
+
+@pytest.mark.parametrize("code", ["LPS", "LSA", "ARI", "SRA"])
+def test_the_named_finding_is_marked_and_the_air_is_left_out(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small lesion among others: without the corners nobody knows which one the words are about."""
+    from medseg.geometry.resample import resample
+
+    grid = Grid((60, 50, 12), (1.0, 1.0, 3.0), (-10.0, -15.0, 0.0), np.eye(3))
+    body = np.zeros(grid.shape, np.float32)
+    body[:, 10:45, 20:50] = 50
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[6, 20:24, 30:36] = 1
+    turned = grid.reoriented(code)
+    body, labels = (resample(a, grid, turned, interpolation="nearest") for a in (body, labels))
+    box = tuple((int(a.min()), int(a.max()) + 1) for a in np.nonzero(labels))
+    ras = tuple(float(v) for v in grid.affine_ras[:3] @ [33, 22, 6, 1])
+    seen = {}
+    monkeypatch.setattr(pictures, "png_of", lambda p: seen.setdefault("picture", p).tobytes())
+    made = pictures.key_image(body, labels, turned, ras, {1: (1.0, 0.0, 0.0)}, (0, 100), 370, box=box, crop=True)
+    picture = seen["picture"]
+    assert picture.shape[:2] == (made.size[1], made.size[0]) == (370, 320), "35 + 2 by 30 + 2 voxels"
+    yellow, red = ((picture == color).all(axis=2) for color in (pictures._YELLOW, (255, 0, 0)))
+    (top, bottom), (left, right) = ((int(a.min()), int(a.max())) for a in np.nonzero(yellow))
+    rows, columns = np.nonzero(red)
+    for least, greatest, low, high in (
+        (top, bottom, rows.min(), rows.max()),
+        (left, right, columns.min(), columns.max()),
+    ):
+        assert 3 <= low - least <= 10 and 3 <= greatest - high <= 10, "around the outline, on all sides"
+
+
+def test_card_and_run_are_said(tmp_path: Path) -> None:
+    words = card_line("wmh-compact")
+    assert "wmh-compact" in words and "trained on" in words and words.endswith(".")
+    assert card_line("nothing-of-this-name") == card_line("") == ""
+    assert run_lines(tmp_path) == []
+    record = {"medseg": "0.1.0", "model": {"sha256": "ab" * 32}, "provider": "CPUExecutionProvider", "warnings": ["w"]}
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    assert run_lines(tmp_path) == [("weights", "SHA-256 abababababababab"), ("run on", "CPUExecutionProvider"),
+                                   ("run by", "MedSeg 0.1.0"), ("the run warned", "w")]  # fmt: skip
+    assert run_lines(tmp_path / "other.nii.gz") == [], "a mask beside it is not of that run"
+    for damage in ("{", "[]", '{"model": 3, "warnings": {}, "provider": [1]}'):
+        (tmp_path / "result.json").write_text(damage)
+        if damage.startswith('{"'):
+            assert run_lines(tmp_path) == []
+        else:
+            with pytest.raises(InputError, match=r"result\.json"):
+                run_lines(tmp_path)

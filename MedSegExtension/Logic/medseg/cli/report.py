@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..errors import OutputError
+from ..errors import InputError, OutputError
 from .console import Command
 from .execute import execute
 
@@ -36,6 +36,7 @@ def report(
 
     def body(command: Command) -> int:
         from ..io import read_segmentation, read_volume
+        from ..report.origin import run_lines
         from ..report.page import page, write_page
         from ..review.case_file import CaseReview, give_decisions, read_case
         from ..review.decisions import Review
@@ -49,7 +50,14 @@ def report(
             kept = CaseReview(image.name.split(".")[0], image.name, mask.name)
         for sentence in give_decisions(kept, review):
             monitor.warn(sentence)
-        html = page(kept, review, read_volume(image), pictures=pictures, warnings=tuple(monitor.warnings))
+        try:
+            origin = run_lines(mask)
+        except InputError as error:  # the page can do without
+            monitor.warn(str(error))
+            origin = []
+        html = page(
+            kept, review, read_volume(image), pictures=pictures, warnings=tuple(monitor.warnings), origin=origin
+        )
         write_page(output, html)
         command.document.update(file=str(output), findings=len(review.findings), warnings=monitor.warnings)
         command.say(f"{output}: {len(review.findings)} findings")

@@ -12,7 +12,7 @@ import re
 import secrets
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,8 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{path.name} cannot be written: {error.strerror or error}; is the disk full?") from error
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # where the folder is none, the error above has said so
+            new.unlink(missing_ok=True)
 
 
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,28 @@ from ..output.files import save_text
 from ..review.case_file import RATINGS, CaseReview
 from ..review.decisions import Review
 from ..review.findings import Finding
+from .origin import card_line
 from .pictures import key_image, window_of
 
 _MOST_ROWS = 200
+_STATES = ("accepted", "rejected", "uncertain", "not reviewed")
+#: Pixels of 1/96 inch that a key image takes at most.
+_WIDE, _HIGH = 190, 165
 
 
-def page(kept: CaseReview, review: Review, volume: Volume, *, pictures: int = 6, warnings: tuple[str, ...] = ()) -> str:
+def page(
+    kept: CaseReview,
+    review: Review,
+    volume: Volume,
+    *,
+    pictures: int = 6,
+    warnings: tuple[str, ...] = (),
+    origin: Sequence[tuple[str, str]] = (),
+) -> str:
     """The page as HTML text. ``pictures``: of so many findings, accepted ones first, then the largest.
+
+    ``origin``: further (name, words) on where the mask comes from (`origin.run_lines`). The HTML is such that Qt's
+    QTextDocument prints it too: on one page of A4 where there are up to about 20 findings.
 
     Raises `InputError` where image and mask lie on different grids, or Jinja2 is not installed.
     """
@@ -39,32 +55,65 @@ def page(kept: CaseReview, review: Review, volume: Volume, *, pictures: int = 6,
     loader = jinja2.FileSystemLoader(Path(__file__).parent)
     # Names of files, classes and comments are anybody's: all are escaped.
     template = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True).get_template("page.html.j2")
-    states = Counter(review.decision(f.id).state or "not reviewed" for f in findings)
     rows = [
         {
-            "id": f.id, "name": review.class_of(f.id), "ml": f"{f.volume_ml:.3g}",
+            "id": f.id, "name": review.class_of(f.id), "size": _size(f),
             "centre": " ".join(f"{v:.0f}" for v in f.centre), "extent": " x ".join(f"{v:.0f}" for v in f.extent),
             "decision": _decision(review, f.id),
         }
         for f in findings
     ]  # fmt: skip
-    origin = [
+    model = kept.model or review.model.model_id
+    lines = [
         ("image", kept.image or volume.name), ("mask", kept.mask or review.model.name),
-        ("model", kept.model or review.model.model_id or "unknown: the mask does not say"),
-        ("grid", str(volume.grid)), ("saved versions", str(len(kept.versions))),
+        ("model", card_line(model) or model or "unknown: the mask does not say"), *origin,
+        ("grid", str(volume.grid)), ("saved versions", _versions(kept)),
         ("minutes read", f"{kept.seconds / 60:.1f}"), ("made with", f"MedSeg {__version__}"),
     ]  # fmt: skip
+    colors = {c.name: c.color for layer in review.model.layers for c in layer.classes}
     return template.render(
         case=kept,
         rating="" if kept.rating is None else f"{kept.rating}: {RATINGS[kept.rating]}",
         pictures=_pictures(review, volume, pictures),
         findings=rows,
-        counts=sorted(states.items()),
-        changes=review.changes(),
-        origin=origin,
+        classes=_classes(review),
+        states=_STATES,
+        changed=kept.changed.replace("T", " ")[:16],
+        origin=lines,
+        colors=[(name, "#" + "".join(f"{round(255 * v):02x}" for v in color)) for name, color in colors.items()],
+        size="ml" if review.model.layers else "slices",
         warnings=warnings,
         most=_MOST_ROWS,
     )
+
+
+def _classes(review: Review) -> list[dict[str, Any]]:
+    """A row a class: its findings by decision, and, where there are voxels, its volume and what the reader changed."""
+    states = Counter((review.class_of(id), review.decision(id).state or _STATES[-1]) for id in review.findings)
+    changes = {c.name: c for c in review.changes()}
+    volumes: Counter[str] = Counter()
+    for layer, labels in zip(review.model.layers, review.labels, strict=True):
+        for c in layer.classes:
+            volumes[c.name] += int(np.count_nonzero(labels == c.value))
+    names = list(dict.fromkeys([*changes, *(name for name, _ in states)]))
+    ml = review.grid.voxel_volume / 1000
+    return [
+        {"name": name, "counts": [states[name, state] for state in _STATES], "change": changes.get(name),
+         "ml": f"{volumes[name] * ml:.3g}"}
+        for name in names
+    ]  # fmt: skip
+
+
+def _size(finding: Finding) -> str:
+    """Its volume in ml; of a classifier's finding how many slices it has."""
+    return f"{finding.volume_ml:.3g}" if finding.volume_ml else str(finding.voxels)
+
+
+def _versions(kept: CaseReview) -> str:
+    if not kept.versions:
+        return "none"
+    last = max(kept.versions, key=lambda v: v.number)
+    return f"{len(kept.versions)}, the last {last.time}{f' by {last.reader}' if last.reader else ''}"
 
 
 def _decision(review: Review, id: int) -> str:
@@ -81,11 +130,13 @@ def _pictures(review: Review, volume: Volume, most: int) -> list[dict[str, Any]]
     shown = []
     for f in order[:most]:
         labels, colors = _overlay(review, f)
-        picture = key_image(array, labels, volume.grid, f.centre, colors, window)
-        size = f"{f.volume_ml:.3g} ml" if review.labels else f"score {f.probability or 0:.2f}"
-        words = f"{f.id}: {review.class_of(f.id)}, {size}, {picture.plane}, {_decision(review, f.id)}"
+        box = f.box if review.labels else None
+        picture = key_image(array, labels, volume.grid, f.centre, colors, window, box=box, crop=True)
+        measure = f"{_size(f)} ml" if review.labels else f"score {f.probability or 0:.2f}, {f.voxels} slices"
+        words = f"{f.id}: {review.class_of(f.id)}, {measure}, {picture.plane}, {_decision(review, f.id)}"
         data = base64.b64encode(picture.png).decode("ascii")
-        shown.append({"data": data, "letters": picture.letters, "words": words})
+        width, height = _shown_size(picture.size)
+        shown.append({"data": data, "letters": picture.letters, "words": words, "width": width, "height": height})
     return shown
 
 
@@ -97,6 +148,12 @@ def _overlay(review: Review, f: Finding) -> tuple[npt.NDArray[Any], dict[int, tu
     # A rejected finding is shown as it was.
     rejected = review.decision(f.id).state == "rejected"
     return layer.labels if rejected else review.labels[f.layer], {c.value: c.color for c in layer.classes}
+
+
+def _shown_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Width and height in the page: three beside each other on A4."""
+    scale = min(_WIDE / size[0], _HIGH / size[1])
+    return round(size[0] * scale), round(size[1] * scale)
 
 
 def write_page(path: str | Path, html: str) -> Path:
