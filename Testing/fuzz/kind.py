@@ -17,7 +17,7 @@ class Kind:
     """``sample()``: the files of a sound input. ``read(folder)``: reads them; a result or one of ``allowed`` is right.
 
     ``json``: the files that are damaged as JSON values; all others of ``damage`` (default: all files) as bytes.
-    ``group``: which of the tests runs it.
+    ``group``: which of the tests runs it, with ``tested`` cases.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Kind:
     json: bool = False
     damage: tuple[str, ...] = ()
     allowed: tuple[type[BaseException], ...] = field(default=())
+    tested: int = 200
 
     def case(self, sample: Files, seed: int, index: int, keep: frozenset[int] | None = None) -> Files:
         """Case ``index`` of ``seed``: one file of ``sample`` is damaged. ``keep``: only edits of these numbers."""

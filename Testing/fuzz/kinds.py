@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from . import descriptions, dicom, messages, models, volumes
+from . import descriptions, dicom, messages, models, reviews, volumes
 from .kind import Kind
 
 
 def kinds() -> dict[str, Kind]:
     """By name."""
-    every = [*volumes.KINDS, *dicom.KINDS, *models.KINDS, *descriptions.KINDS, *messages.KINDS]
+    every = [*volumes.KINDS, *dicom.KINDS, *models.KINDS, *descriptions.KINDS, *messages.KINDS, *reviews.KINDS]
     return {kind.name: kind for kind in every}

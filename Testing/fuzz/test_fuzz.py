@@ -14,7 +14,6 @@ from fuzz.kinds import kinds
 from fuzz.mutations import damaged_bytes, damaged_json
 from fuzz.runner import Child, run_cases
 
-_CASES = 200
 _SEED = 11
 _GROUPS = sorted({kind.group for kind in kinds().values()})
 
@@ -28,7 +27,7 @@ def test_every_damaged_input_is_answered_with_a_result_or_a_sentence(group: str)
             f"{fault.what}\n    {fault.command}"
             for kind in kinds().values()
             if kind.group == group
-            for fault in run_cases(child, kind, _SEED, range(_CASES))
+            for fault in run_cases(child, kind, _SEED, range(kind.tested))
         ]
     finally:
         child.end()

@@ -139,5 +139,5 @@ def test_the_command_prints_and_writes_it(two: Path, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, ["review", "agreement", one, other, "-o", out])
     assert again.exit_code != 0 and "already holds" in again.output
     shown = CliRunner().invoke(app, ["review", "agreement", one, other])
-    assert "kappa of decisions" in shown.output and "1 decisions differ" in " ".join(shown.output.split())
+    assert "kappa of decisions" in shown.output and "1 decision differs" in " ".join(shown.output.split())
     assert CliRunner().invoke(app, ["review", "agreement", one, str(two / "x.csv")]).exit_code == 2

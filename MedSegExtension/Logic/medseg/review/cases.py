@@ -220,7 +220,7 @@ def _of_table(path: Path) -> list[Case]:
         places = [_place(path, row.get(column, "") if column else "") for column in (image, mask)]
         if places == [None, None]:
             continue
-        missing += [p.name for p in places if p is not None and not p.exists()]
+        missing += [p.name for p in places if p is not None and not _is_there(p)]
         first = places[0] or places[1]
         assert first is not None
         found.append(Case(row.get("case") or _stem(first), places[0], places[1]))
@@ -231,7 +231,18 @@ def _of_table(path: Path) -> list[Case]:
 
 
 def _place(table: Path, text: str) -> Path | None:
-    return (table.parent / text).resolve() if text else None
+    """The file that a cell names, None for an empty one. Raises `InputError` for what is no path."""
+    try:
+        return (table.parent / text).resolve() if text else None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        raise InputError(f"{table.name}: {text[:60]!r} is no path of a file.") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that the system cannot hold
+        return False
 
 
 # -- states ---------------------------------------------------------------------------------------------------

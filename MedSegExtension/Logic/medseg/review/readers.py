@@ -67,13 +67,15 @@ class CaseAgreement:
         if a is not None and b is not None and a != b:
             found.append(f"rated {a} and {b}")
         if self.differ:
-            found.append(f"{len(self.differ)} decisions differ")
+            n = len(self.differ)
+            found.append(f"{n} decisions differ" if n > 1 else "1 decision differs")
         for one in self.classes:
             if one.dice is not None and one.dice < dice:
                 found.append(f"Dice of {one.name} {one.dice:.2f}")
             counts = one.lesions.counts
             if counts.fp + counts.fn:
-                found.append(f"{counts.fp + counts.fn} lesions of {one.name} in one mask only")
+                n = counts.fp + counts.fn
+                found.append(f"{n} lesion{'s' if n > 1 else ''} of {one.name} in one mask only")
         return found
 
 
