@@ -43,7 +43,10 @@ def test_versions_are_compared_and_the_report_holds_the_decisions(tab: Any, tmp_
     slicer.app._testing = True  # no browser
     tab.keeping.report()
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "rejected" in html and "data:image/png" in html and "report.html" in tab.ui.status.text
+    tab.opened.dialogs.path = str(tmp_path / "report.pdf")
+    tab.keeping.report()
+    assert (tmp_path / "report.pdf").read_bytes().startswith(b"%PDF") and "report.pdf" in tab.ui.status.text
+    assert "rejected" in html and "data:image/png" in html
 
 
 def test_two_masks_are_compared_and_a_click_goes_there(tab: Any) -> None:

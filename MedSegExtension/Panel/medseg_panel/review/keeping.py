@@ -15,6 +15,7 @@ from medseg.errors import MedSegError
 from ..seams import Dialogs
 from ..segment.menus import add_action
 from .actions import Desk
+from .pdf import write_pdf
 
 _FOLDER_SETTING = "MedSeg/ReviewFolder"
 
@@ -31,7 +32,7 @@ class Keeping:
             add_action(self.menu, _("Save a version (Ctrl+S)"), desk.save),
             add_action(self.menu, _("Versions: take one back..."), self.take_back),
             add_action(self.menu, _("Versions: compare with one..."), self.compare),
-            add_action(self.menu, _("Report (HTML)..."), self.report),
+            add_action(self.menu, _("Report (PDF, HTML)..."), self.report),
         ]
         self.menu.addSeparator()
         add_action(self.menu, _("Keep reviews in..."), self.choose_folder)
@@ -121,7 +122,7 @@ class Keeping:
         reviewing = self._desk.reviewing
         if reviewing is None or not self._has_jinja():
             return
-        path = self._dialogs.save_file(_("Report"), f"{reviewing.work.folder.name}.html", "HTML (*.html)")
+        path = self._dialogs.save_file(_("Report"), f"{reviewing.work.folder.name}.pdf", "PDF (*.pdf);;HTML (*.html)")
         if not path:
             return
         try:
@@ -143,7 +144,11 @@ class Keeping:
         reviewing.take_drawing()
         take_decisions(reviewing.kept, reviewing.review)
         volume = volume_from_node(reviewing.volume)
-        write_page(path, page(reviewing.kept, reviewing.review, volume, warnings=tuple(reviewing.warnings)))
+        html = page(reviewing.kept, reviewing.review, volume, warnings=tuple(reviewing.warnings))
+        if path.suffix.lower() == ".pdf":
+            write_pdf(path, html, reviewing.work.case)
+        else:
+            write_page(path, html)
 
     def _has_jinja(self) -> bool:
         if importlib.util.find_spec("jinja2") is not None:
