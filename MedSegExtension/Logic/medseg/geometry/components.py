@@ -41,6 +41,11 @@ def bounding_box(mask: npt.NDArray[Any]) -> Box | None:
     return (box[0], box[1], box[2])
 
 
+def set_voxels(mask: Mask) -> npt.NDArray[np.int64]:
+    """Indices (3, n) of the True voxels, in the order of the memory; numpy is ten times faster along one axis."""
+    return np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape))
+
+
 def difference(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Box | None:
     """The box of the voxels in which two arrays (K, J, I) differ, None where they do not.
 
@@ -89,7 +94,7 @@ def clumps(mask: Mask, gap: int = 1) -> Iterator[tuple[Box, Mask]]:
             yield box, mask[box]
         return
     block = max(4, gap)
-    where = np.stack(np.nonzero(mask))
+    where = set_voxels(mask)
     blocks = tuple(where // block)
     occupied = np.zeros([-(-n // block) for n in mask.shape], dtype=bool)
     occupied[blocks] = True

@@ -143,7 +143,8 @@ def _of_folder(folder: Path, monitor: Monitor | None) -> list[Case]:
     files = [p for p in files if p.parent not in in_run]
     masks, images = [p for p in files if _is_mask(p)], [p for p in files if not _is_mask(p)]
     if not masks and not found:
-        return [*(_case(p, folder, None) for p in images), *(Case(_name(p, folder), p) for p in series)]
+        bare = [*(_case(p, folder, None) for p in images), *(Case(_name(p, folder), p) for p in series)]
+        return sorted(bare, key=lambda c: _natural(c.name))
     used: set[Path] = set()
     for mask in masks:
         partners = [p for p in images if _key(_stem(p)) == _key(_stem(mask))]
@@ -159,7 +160,12 @@ def _of_folder(folder: Path, monitor: Monitor | None) -> list[Case]:
             used.add(image)
         found.append(_case(image or mask, folder, mask) if image else Case(_stem(mask), None, mask))
     found += [_case(p, folder, None) for p in images if p not in used]
-    return sorted([*found, *(Case(_name(p, folder), p) for p in series)], key=lambda c: c.name)
+    return sorted([*found, *(Case(_name(p, folder), p) for p in series)], key=lambda c: _natural(c.name))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts case2 before case10."""
+    return [(int(p), "") if p.isdecimal() else (-1, p.casefold()) for p in re.split(r"(\d+)", name)]
 
 
 def _name(path: Path, folder: Path) -> str:

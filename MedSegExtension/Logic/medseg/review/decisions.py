@@ -76,7 +76,8 @@ class Review:
         for n, labels in enumerate(self.labels):
             numbers, value_of = components_of(labels, self._values(n), connectivity)
             base = self._next
-            numbers[numbers > 0] += base - 1
+            if base > 1:
+                numbers[numbers > 0] += base - 1
             self._numbers.append(numbers)
             wanted = {c + base - 1: (c + base - 1, self._name(n, v), n, v) for c, v in value_of.items()}
             self.findings |= {f.id: f for f in self._measured(numbers, wanted)}

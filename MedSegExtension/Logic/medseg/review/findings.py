@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from ..geometry.components import Box, structure
+from ..geometry.components import Box, Components, components, set_voxels
 from ..geometry.grid import Grid
 from ..io.segmentations import Segmentation
 
 Labels = npt.NDArray[Any]
+#: Larger arrays of which at most this share is set are looked at by their voxels.
+_WORTH_VOXELS, _WORTH_SHARE = 500_000, 0.05
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,47 @@ def components_of(
     """
     numbers = np.zeros(labels.shape, np.int32)
     value_of: dict[int, int] = {}
-    neighbours = structure(connectivity, 0)
     for value in values:
-        found, count = ndimage.label(labels == value, structure=neighbours)
-        inside = found > 0
-        numbers[inside] = found[inside] + len(value_of)
-        value_of.update({len(value_of) + n: value for n in range(1, count + 1)} if count else {})
+        found = components(labels == value, connectivity)
+        number = len(value_of) + 1 + _in_order(found, labels.shape)
+        for piece in found.pieces:
+            inside = piece.labelled > 0
+            numbers[piece.box][inside] = number[piece.first + piece.labelled[inside] - 1]
+        value_of.update({len(value_of) + n: value for n in range(1, found.count + 1)} if found.count else {})
     return numbers, value_of
+
+
+def _in_order(found: Components, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """The rank of each component by its first voxel: numbers that stay the same however components were found."""
+    first = np.zeros(found.count, np.int64)
+    for piece in found.pieces:
+        where = set_voxels(piece.labelled > 0)
+        here, at = np.unique(piece.labelled[tuple(where)], return_index=True)
+        start = np.array([b.start for b in piece.box])[:, np.newaxis]
+        first[piece.first + here - 1] = np.ravel_multi_index(tuple(where[:, at] + start), shape)
+    rank = np.empty(found.count, np.int32)
+    rank[np.argsort(first)] = np.arange(found.count, dtype=np.int32)
+    return rank
+
+
+def _boxes(numbers: npt.NDArray[np.int32]) -> dict[int, Box]:
+    """The box of each number; of a mostly empty array only the voxels that hold something are looked at."""
+    some = numbers != 0
+    if numbers.size < _WORTH_VOXELS or np.count_nonzero(some) > _WORTH_SHARE * numbers.size:
+        found = ndimage.find_objects(numbers)
+        return {n: box for n, box in enumerate(found, start=1) if box is not None}
+    where = set_voxels(some)
+    number = numbers[tuple(where)]
+    order = np.argsort(number, kind="stable")
+    here, starts = np.unique(number[order], return_index=True)
+    if not len(here):
+        return {}
+    where = where[:, order]
+    low, high = np.minimum.reduceat(where, starts, axis=1), np.maximum.reduceat(where, starts, axis=1) + 1
+    return {
+        int(n): (slice(int(a[0]), int(b[0])), slice(int(a[1]), int(b[1])), slice(int(a[2]), int(b[2])))
+        for n, a, b in zip(here, low.T, high.T, strict=True)
+    }
 
 
 def measure(
@@ -80,10 +116,10 @@ def measure(
 
     ``offset``: where ``numbers`` begins in the volume (k, j, i). ``probability``: class name -> map of the volume.
     """
-    boxes = ndimage.find_objects(numbers)
+    boxes = _boxes(numbers)
     found = []
     for number, (id, name, layer, value) in wanted.items():
-        box = boxes[number - 1] if number <= len(boxes) else None
+        box = boxes.get(number)
         if box is None:
             continue
         inside = numbers[box] == number

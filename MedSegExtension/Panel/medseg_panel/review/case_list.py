@@ -243,14 +243,11 @@ class CaseList:
         if self.session is None:
             return
         missing = self._rating.missing()
-        first = self.session.current < 0
         if work() is False:
             self.session.leave()
             self._host.say(_("This was the last case of the list."))
         elif missing:
             self._host.say(_("Not answered on the case before: {questions}.").format(questions=", ".join(missing)))
-        if first and self.session.current >= 0:
-            self.section.collapsed = True
         self.update()
 
     def case_left(self) -> None:

@@ -143,7 +143,7 @@ class ReadingProcess:
             reading.drop()
         if process is not None:
             process.kill()
-            process.close(0)
+            process.close()
 
     def _message(self, message: dict[str, Any]) -> None:
         if message.get("type") == "ready" or not self._asked:
@@ -219,23 +219,22 @@ class CaseReader:
 
 def volume_node(case: ReadCase, scene: Any, name: str) -> Any:
     """The image as a node called ``name``, with the window that was counted ahead; it shares the mapped memory."""
-    node = node_from_volume(case.volume, scene, name=name)
-    display = node.GetDisplayNode()
-    if case.window is not None and display is not None and hasattr(display, "SetAutoWindowLevel"):
-        display.SetAutoWindowLevel(False)
-        display.SetWindowLevelMinMax(*case.window)
-    return node
+    window = None
+    if case.window is not None:
+        low, high = case.window
+        window = ((low + high) / 2, high - low)
+    return node_from_volume(case.volume, scene, name=name, window=window)
 
 
 def remove_volume(node: Any, scene: Any) -> None:
     """Take an image that `volume_node` made out of the scene, with its display."""
     if node is None or node.GetScene() is not scene:
         return
-    for n in reversed(range(node.GetNumberOfDisplayNodes())):
-        display = node.GetNthDisplayNode(n)
-        if display is not None:
-            scene.RemoveNode(display)
+    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
     scene.RemoveNode(node)
+    for display in displays:
+        if display is not None and display.GetScene() is scene:
+            scene.RemoveNode(display)
 
 
 def _case_from(message: dict[str, Any], folder: Path) -> ReadCase:

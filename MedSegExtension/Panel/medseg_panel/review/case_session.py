@@ -121,7 +121,7 @@ class CaseSession:
             case.name, node, masks, self.list.folder(n), reader=self.list.reader, model_id=masks.model_id,
             image_file=image_file, mask_file=mask_file,
         )  # fmt: skip
-        # What the tab leaves on the way is no case of this list.
+        self._host.say("")
         if not self._host.open(work, [t.strip() for t in told]):
             remove_volume(node, self._scene)
             self._failed(n, _("The case could not be opened."))

@@ -55,6 +55,7 @@ class CaseTable:
         self.table.verticalHeader().hide()
         self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
         self.table.horizontalHeader().setStretchLastSection(True)
+        self.table.horizontalHeader().highlightSections = False
         self.table.setWordWrap(False)
         self.table.setMinimumHeight(130)
         self.table.toolTip = _("A double click opens a case.")
@@ -103,8 +104,12 @@ class CaseTable:
         for column in range(len(_COLUMNS) - 1):
             self.table.resizeColumnToContents(column)
         self.table.setColumnWidth(0, min(self.table.columnWidth(0), _WIDEST_NAME))
+        self.table.setColumnWidth(1, max(map(self._width, _STATES.values())) + 10)
         self.select(self._session.current)
         self._timer.start()
+
+    def _width(self, text: str) -> int:
+        return int(self.table.fontMetrics().boundingRect(text).width())
 
     def _work(self) -> None:
         if self._filled < len(self._rows):

@@ -116,6 +116,8 @@ class QtWorkerProcess:
         self._stderr = (self._stderr + text)[-_STDERR_KEPT:]
 
     def _finished(self, code: int, status: Any) -> None:
+        if self._ended:  # it was closed: nobody listens
+            return
         self._read_output()
         self._read_error()
         self._end(int(code), status == qt.QProcess.CrashExit)
