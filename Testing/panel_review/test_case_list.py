@@ -196,7 +196,9 @@ def test_a_second_reader_is_blinded_and_their_agreement_is_shown(tab: Any, tmp_p
     _, page = tab.opened.dialogs.texts[-1]
     assert "67 %" in page and "case2" in page and "case0" not in page
     assert [r[0] for r in rows(tab)] == ["case2"]
-    assert (tmp_path / "reviews" / "study" / "cohort-AB.csv").is_file()
+    root = tmp_path / "reviews" / "study"
+    assert (root / "cohort-AB.csv").is_file()
+    assert tab.cases.open_files(str(root / "disagreements.csv")) and [r[0] for r in rows(tab)] == ["case2"]
 
 
 def test_cases_without_a_mask_are_run_in_the_background(tab: Any, tmp_path: Path) -> None:

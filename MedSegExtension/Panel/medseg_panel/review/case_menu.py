@@ -61,7 +61,7 @@ class CaseMenu:
         self.menu.addSeparator()
         tip = _("Further questions about each case, from a JSON file.")
         form = add_action(self.menu, _("Further questions..."), self.choose_form, tip)
-        tip = _("Ratings of two readers held against each other; the list then shows the cases on which they differ.")
+        tip = _("Ratings, decisions and masks of two readers compared; the list then shows where they differ.")
         agree = add_action(self.menu, _("Agreement with another reader..."), self.agreement, tip)
         taken = add_action(self.menu, _("Import from SegmentationReview..."), self.import_peer)
         given = add_action(self.menu, _("Export for SegmentationReview..."), self.export_peer)
@@ -140,8 +140,8 @@ class CaseMenu:
             self._cases.update()
 
     def agreement(self) -> None:
-        """Hold the ratings against another reader's, and show the cases on which they differ."""
+        """Hold what was done against another reader's, and show the cases on which they differ."""
         if self._cases.session is not None:
-            from .case_agreement import compare_readers
+            from .case_agreement import show_agreement
 
-            compare_readers(self._cases.session, self._dialogs, self._cases.table.show_only)
+            show_agreement(self._cases.session, self._dialogs, self._cases.table.show_only)
