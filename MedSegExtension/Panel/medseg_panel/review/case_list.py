@@ -242,12 +242,9 @@ class CaseList:
     def _go(self, work: Callable[[], Any]) -> None:
         if self.session is None:
             return
-        missing = self._rating.missing()
         if work() is False:
             self.session.leave()
             self._host.say(_("This was the last case of the list."))
-        elif missing:
-            self._host.say(_("Not answered on the case before: {questions}.").format(questions=", ".join(missing)))
         self.update()
 
     def case_left(self) -> None:

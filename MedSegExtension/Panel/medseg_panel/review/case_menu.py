@@ -109,7 +109,9 @@ class CaseMenu:
 
         path = self._cases.session.folder / "form.json"
         try:
-            self._rating.set_questions(read_form(path) if path.is_file() else ())
+            questions = read_form(path) if path.is_file() else ()
+            self._cases.session.questions = questions
+            self._rating.set_questions(questions)
         except MedSegError as error:
             self._dialogs.error(str(error))
 

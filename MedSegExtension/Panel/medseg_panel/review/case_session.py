@@ -19,6 +19,7 @@ from medseg.result import Layer, SegmentClass
 from medseg.review.case_file import CaseReview, write_case
 from medseg.review.cases import left_of
 from medseg.review.cohort import read_segmentation_review, write_cohort, write_segmentation_review
+from medseg.review.form import Question, missing
 from medseg.review.place import Place, write_place
 from medseg.review.worklist import WorkList, finished
 
@@ -57,6 +58,9 @@ class CaseSession:
         self.current = self.awaited = -1
         self._node: Any = None
         self._cohort_due = False
+        #: Further questions (`medseg.review.form.Question`): a case is done when the required ones are answered.
+        self.questions: tuple[Question, ...] = ()
+        self._notice = ""
         self._skipped = -1
         self._itk_told = False
         self._before: tuple[Any, ...] = ()
@@ -137,7 +141,9 @@ class CaseSession:
 
     def _told(self, read: ReadCase) -> list[str]:
         """What is told of a case; that ITK reads NIfTI here is no news at the second one."""
-        told = [sentence for sentence in read.told if "nibabel" not in sentence or not self._itk_told]
+        notice, self._notice = self._notice, ""
+        sentences = [notice, *read.told] if notice else read.told
+        told = [sentence for sentence in sentences if "nibabel" not in sentence or not self._itk_told]
         self._itk_told = self._itk_told or any("nibabel" in sentence for sentence in told)
         return told
 
@@ -176,7 +182,11 @@ class CaseSession:
         kept = self.list.kept(n)
         skipped = n == self._skipped or (kept.state == "skipped" and _done_on(kept) == self._before)
         if not skipped and kept.state != "done":
-            kept.state = "done" if finished(kept) else "in progress"
+            open_questions = missing(self.questions, kept.fields)
+            kept.state = "done" if finished(kept) and not open_questions else "in progress"
+            if open_questions:
+                words = _("{case} is not done, for want of an answer: {questions}")
+                self._notice = words.format(case=kept.case, questions=" ".join(open_questions))
         self._skipped = -1
         try:
             write_case(self.list.folder(n), kept)

@@ -187,12 +187,6 @@ class RatingSection:
             self._reviewing.kept.fields[question.name] = checked
             self._write()
 
-    def missing(self) -> list[str]:
-        """Required questions of the open case without an answer."""
-        from medseg.review.form import missing
-
-        return missing(self._questions, self._reviewing.kept.fields) if self._reviewing is not None else []
-
     def _write(self) -> None:
         try:
             self._reviewing.write()
