@@ -19,7 +19,8 @@ _File = Annotated[
     Path,
     typer.Argument(
         metavar="FILE",
-        help="ONNX, Keras .h5/.keras, TensorFlow.js model.json, PyTorch .pt2, nnU-Net v2 result folder, MONAI bundle.",
+        help="ONNX, Keras .h5/.keras, TensorFlow.js model.json, PyTorch .pt2; folder or zip: nnU-Net v2, MONAI bundle, "
+        "Auto3DSeg, Raidionics.",
     ),
 ]
 _Output = Annotated[
@@ -43,7 +44,11 @@ def models_import(
     wheels: Annotated[Path | None, typer.Option(help="Folder of wheels for that environment (no network).")] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="For folders: checkpoint=FILE (nnU-Net), onnx=FILE; repeat."),
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="For folders: checkpoint=FILE (nnU-Net), onnx=FILE, weights=pt|ts (MONAI), mask=MODEL (Raidionics), "
+            "skip=NAME,NAME (settings and transforms that do no harm); repeat.",
+        ),
     ] = None,
     configuration: Annotated[
         str | None, typer.Option(metavar="NAME", help="Which configuration of an nnU-Net folder (3d_fullres, 2d, ...).")

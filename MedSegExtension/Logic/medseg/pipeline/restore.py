@@ -7,7 +7,7 @@ than two class volumes are held in float32. Where both grids lie on one lattice 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from ..model.colors import distinct, terminology_color
 from ..model.manifest.schema import Manifest, OutputClass
 from ..monitor import Monitor
 from ..result import Layer, SegmentClass
-from . import restore_logits
+from . import restore_logits, restore_steps
 from .infer.score_maps import Keep
 from .preprocess.spatial import bounding_box
 from .preprocess.state import Prepared
@@ -26,20 +26,8 @@ from .preprocess.state import Prepared
 FloatArray = npt.NDArray[np.float32]
 
 
-class Maps(Protocol):
-    """What restoring needs of the network's output (`medseg.pipeline.infer.ScoreMaps`)."""
-
-    def labels(self) -> npt.NDArray[Any]:
-        """Labels (K, J, I) on the network's grid."""
-
-    def mask(self, channel: int) -> npt.NDArray[np.bool_]:
-        """Where (K, J, I) a channel is above its threshold, or its label won."""
-
-    def logits(self) -> npt.NDArray[np.float16]:
-        """The network's own numbers (C, K, J, I), where they were kept."""
-
-    def probability(self, channel: int) -> FloatArray:
-        """Probability (K, J, I) of one output channel on the network's grid."""
+# What restoring needs of the network's output (`medseg.pipeline.infer.ScoreMaps`).
+Maps = restore_steps.Maps
 
 
 def labels_suffice(manifest: Manifest, prepared: Prepared, grid: Grid, *, probabilities: bool) -> bool:
@@ -108,6 +96,12 @@ def _restored(
 ) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     back = _Back(prepared, grid)
     activation = manifest.output.activation
+    if manifest.output.way_back == "steps":
+        found, kept = restore_steps.restore(maps, manifest, prepared, grid, probabilities, monitor)
+        if activation != "sigmoid":
+            return (_one_layer(found[0], manifest),), kept
+        shown = segment_classes(manifest.classes)
+        return tuple(_mask_layer(m > 0, item) for m, item in zip(found, shown, strict=True)), kept
     if labels_suffice(manifest, prepared, grid, probabilities=probabilities):
         return _restore_labels(maps, manifest, back), {}
     if activation == "labels":

@@ -15,9 +15,6 @@ from ..errors import InputError, MedSegError
 from ..monitor import Monitor
 from .requests import answers_of, choices_of, text_of
 
-# These bring their own description.
-_SELF_DESCRIBED = ("nnunet", "monai")
-
 
 def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """All published models with their state: ``{models: [...], systems: {id: words}}``; nothing is fetched.
@@ -32,9 +29,9 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     from ..library.importer.recipe import recipes
 
     kind = None
-    if request.get("file"):
-        from ..library.importer.formats import detect_kind
+    from ..library.importer.formats import SELF_DESCRIBED, detect_kind
 
+    if request.get("file"):
         kind = detect_kind(Path(text_of(request, "file")))
     states = [s for s in catalogue_states(monitor=monitor) if s.formats or s.downloadable]
     if kind is not None:
@@ -61,7 +58,7 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         for s in states
     ]
     return {
-        "models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in _SELF_DESCRIBED,
+        "models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in SELF_DESCRIBED,
         "found": found,
     }  # fmt: skip
 

@@ -9,7 +9,9 @@ from typing import Literal
 
 from ...errors import InputError, ModelError
 
-Kind = Literal["onnx", "keras", "tfjs", "torch", "nnunet", "monai"]
+Kind = Literal["onnx", "keras", "tfjs", "torch", "nnunet", "monai", "auto3dseg", "raidionics"]
+#: Folders that bring their own description, so that no recipe is needed.
+SELF_DESCRIBED: tuple[Kind, ...] = ("nnunet", "monai", "auto3dseg", "raidionics")
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -34,6 +36,8 @@ def detect_kind(path: Path) -> Kind:
         return "keras"
     if zipfile.is_zipfile(path):
         return _zip_kind(path)
+    if path.name == "pre_processing.ini":
+        return _folder_kind(path.parent)
     if head.lstrip()[:1] == b"{":
         return _json_kind(path)
     if path.name.startswith("checkpoint_") and path.parent.name.startswith("fold_"):
@@ -71,6 +75,12 @@ def _zip_kind(path: Path) -> Kind:
     plain = {n.split("/")[-1] for n in names}
     if {"plans.json", "dataset.json"} <= plain:
         return "nnunet"
+    if "pre_processing.ini" in plain:
+        return "raidionics"
+    if "metadata.json" in plain and {"model.ts", "model.pt", "inference.json", "inference.yaml"} & plain:
+        return "monai"
+    if {"model.pt", "labels.csv"} <= plain:
+        return "auto3dseg"
     if "model.weights.h5" in names and "config.json" in names:
         return "keras"
     if "archive_format" in plain or any(
@@ -100,6 +110,7 @@ def _folder_kind(folder: Path) -> Kind:
     if (folder / "plans.json").is_file() and (folder / "dataset.json").is_file():
         return "nnunet"
     from .nnunet_folder import result_folders
+    from .raidionics import reads
 
     if result_folders(folder):
         return "nnunet"
@@ -108,9 +119,12 @@ def _folder_kind(folder: Path) -> Kind:
     for place in (folder, folder / "configs"):
         if (place / "metadata.json").is_file():
             return "monai"
+    if reads(folder):
+        return "raidionics"
     if (folder / "model.json").is_file():
         return "tfjs"
     raise ModelError(
         f"{folder.name}: this folder holds no nnU-Net v2 result (plans.json, dataset.json), no MONAI bundle "
-        "(metadata.json) and no TensorFlow.js model (model.json)."
+        "(metadata.json), no Auto3DSeg model (model.pt, labels.csv), no Raidionics model (model.onnx, "
+        "pre_processing.ini) and no TensorFlow.js model (model.json)."
     )

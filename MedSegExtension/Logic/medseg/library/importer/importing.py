@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from ...model.package_files import sha256_of, user_path
 from ...monitor import Monitor
 from . import onnx_tidy
 from .converted import Converted, ImportOptions, tell
-from .formats import Kind, detect_kind
+from .formats import SELF_DESCRIBED, Kind, detect_kind
 from .package_writing import write_package
 from .recipe import Recipe, find_recipe
 
@@ -85,16 +86,17 @@ def import_with_manifest(
 def _converted(
     path: Path, kind: Kind, recipe: Recipe | None, options: ImportOptions, monitor: Monitor
 ) -> tuple[dict[str, Any], Converted]:
-    if kind in ("nnunet", "monai"):
-        from .monai import convert_monai
+    if kind == "nnunet":
         from .nnunet import convert_nnunet
 
-        if recipe is not None and kind == "nnunet" and "nnunet" in recipe.accepts:
+        if recipe is not None and "nnunet" in recipe.accepts:
             from .nnunet_set import convert_set
 
             return convert_set(path, recipe, options, monitor)
 
-        return (convert_nnunet if kind == "nnunet" else convert_monai)(path, options, monitor)
+        return convert_nnunet(path, options, monitor)
+    if kind in SELF_DESCRIBED:
+        return _from_folder(path, kind, options, monitor)
     if recipe is None:
         raise InputError(
             f"{path.name} does not say what it expects and gives; name a recipe, or let MedSeg propose a manifest."
@@ -111,6 +113,19 @@ def _converted(
     converted = _CONVERTERS[kind](path, recipe, raw, options, monitor)
     finish(raw, converted, recipe)
     return raw, converted
+
+
+def _from_folder(path: Path, kind: Kind, options: ImportOptions, monitor: Monitor) -> tuple[dict[str, Any], Converted]:
+    """Manifest and network of a folder, or of an archive of one, that describes itself."""
+    from .monai import convert_monai
+    from .raidionics import convert_raidionics
+    from .unpacking import unpacked
+
+    convert = {"monai": convert_monai, "raidionics": convert_raidionics}[kind]
+    if path.is_file() and zipfile.is_zipfile(path):
+        with unpacked(path) as folder:
+            return convert(folder, options, monitor)
+    return convert(path, options, monitor)
 
 
 def finish(raw: dict[str, Any], converted: Converted, recipe: Recipe) -> None:
@@ -246,6 +261,8 @@ _WORDS = {
     "torch": "PyTorch program",
     "nnunet": "nnU-Net result",
     "monai": "MONAI bundle",
+    "auto3dseg": "Auto3DSeg model",
+    "raidionics": "Raidionics model",
 }
 
 

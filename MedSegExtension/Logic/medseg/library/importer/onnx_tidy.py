@@ -164,6 +164,16 @@ def open_batch(model: onnx.ModelProto) -> bool:
     return True
 
 
+def append_softmax(model: onnx.ModelProto, axis: int) -> None:
+    """Put a Softmax over ``axis`` behind the first output, which keeps its name."""
+    graph, name = model.graph, model.graph.output[0].name
+    inner = f"{name}_before_softmax"
+    for node in graph.node:
+        node.output[:] = [inner if o == name else o for o in node.output]
+        node.input[:] = [inner if i == name else i for i in node.input]
+    graph.node.append(helper.make_node("Softmax", [inner], [name], name="softmax_of_the_output", axis=axis))
+
+
 def argmax_in_slabs(model: onnx.ModelProto, tensor: str, slabs: int) -> None:
     """Replace the scores ``tensor`` (N, C, D, H, W) by labels (N, D, H, W) of type uint8 or uint16, same name.
 

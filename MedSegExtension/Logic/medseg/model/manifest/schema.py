@@ -13,6 +13,7 @@ from .measurements import LesionCounts, LesionFeatures, LesionLocation, Measurem
 from .other_models import OWN, Joined, Required, check_joined
 from .steps import (
     LONGEST,
+    AppendDifference,
     AppendLabels,
     KeepByLocation,
     NormaliseChannels,
@@ -131,7 +132,9 @@ class SlidingWindow(Part):
 
     ``placement``: ``flush`` steps by ``patch * (1 - overlap)``, the last window flush with the border; ``even`` spreads
     as many windows evenly, first and last flush (nnU-Net). ``blending``: ``gaussian`` is symmetrical about the window's
-    middle, ``gaussian_filter`` an impulse at ``patch // 2`` smoothed and cut at four sigma (nnU-Net).
+    middle, ``gaussian_filter`` an impulse at ``patch // 2`` smoothed and cut at four sigma (nnU-Net),
+    ``gaussian_floor`` as ``gaussian`` but at least 0.001 (MONAI), ``maximum`` takes the greatest value (Raidionics).
+    ``stride``: voxels (i, j, k) from window to window, in place of ``overlap``.
     ``sums``: ``float16`` keeps the blended sums in half precision, as nnU-Net does.
     ``mirror_axes``: axes (0: i, 1: j, 2: k) along which the network was trained on mirrored images; where the user asks
     for it, the output is the mean over all their combinations (2, 4 or 8 times the work).
@@ -142,7 +145,8 @@ class SlidingWindow(Part):
     patch: tuple[Size, Size, Size]
     overlap: float = Field(default=0.5, ge=0, lt=1)
     placement: Literal["flush", "even"] = "flush"
-    blending: Literal["constant", "gaussian", "gaussian_filter"] = "gaussian"
+    blending: Literal["constant", "gaussian", "gaussian_filter", "gaussian_floor", "maximum"] = "gaussian"
+    stride: tuple[Size, Size, Size] | None = None
     sums: Literal["float32", "float16"] = "float32"
     mirror_axes: list[Literal[0, 1, 2]] = []
     batch: int = Field(default=1, ge=1, le=4096)
@@ -168,8 +172,10 @@ class Output(Part):
     (channels may overlap), or ``labels``. ``logits``: the activation is not in the graph, MedSeg applies it.
     ``restore``: ``probabilities`` (linear, then threshold/argmax on the input's grid), ``labels`` (argmax and
     cleaning on the network's grid, then nearest) or ``logits`` (the network's own numbers, kept in half precision, as
-    the step ``resample_extent`` says, then threshold/argmax: nnU-Net). ``exclusive``: sigmoid classes do not overlap;
-    where several are above their threshold, the one that stands last among the classes holds.
+    the step ``resample_extent`` says, then threshold/argmax: nnU-Net).
+    ``way_back``: by ``position``, or ``steps``: each spatial step is undone in turn by its own rule, and what was cut
+    off is 0 (MONAI, Raidionics). ``exclusive``: sigmoid classes do not overlap; where several are above their
+    threshold, the one that stands last among the classes holds.
     """
 
     tensor: str
@@ -178,6 +184,7 @@ class Output(Part):
     logits: bool = False
     dequantise: Dequantise | None = None
     restore: Literal["probabilities", "labels", "logits"] = "probabilities"
+    way_back: Literal["position", "steps"] = "position"
     exclusive: bool = False
 
 
@@ -342,4 +349,6 @@ class Manifest(Part):
                 count *= 3
             elif isinstance(step, AppendLabels):
                 count += len(step.values)
+            elif isinstance(step, AppendDifference):
+                count += len(step.pairs)
         return count

@@ -21,16 +21,38 @@ from .step_base import (
     Size,
     Step,
 )
+from .way_back_steps import (
+    AppendDifference,
+    CropBox,
+    CropCentre,
+    Pad,
+    ResampleFromFirst,
+    ResampleToRas,
+    Rescale,
+    ResizeWithin,
+    Squash,
+    Standardise,
+)
 
 __all__ = [
     "LONGEST",
+    "AppendDifference",
     "AppendLabels",
     "ChannelScheme",
+    "CropBox",
+    "CropCentre",
     "NormaliseChannels",
     "OptionalSize",
+    "Pad",
     "ResampleExtent",
+    "ResampleFromFirst",
+    "ResampleToRas",
+    "Rescale",
+    "ResizeWithin",
     "Scope",
     "Size",
+    "Squash",
+    "Standardise",
     "Step",
     "ThickAxis",
 ]
@@ -291,6 +313,8 @@ class ImageNet(Step):
 PreprocessingStep = Annotated[
     Orient | Permute | Resample | ResampleExtent | Resize | CropOrPad | Crop | CropToForeground | CropToNonzero
     | CropToMask | ApplyMask | FitHead | NormaliseChannels | AppendLabels
+    | ResampleFromFirst | ResampleToRas | ResizeWithin | Pad | CropCentre | CropBox | Standardise | Rescale | Squash
+    | AppendDifference
     | TwelveBitFix | Affine | Window | Clip | ZScore | MinMax | DivideByMaximum | HistogramEqualise | UnsharpMask
     | NormaliseHead | RoundTo | ToRGB | ImageNet,
     Field(discriminator="step"),

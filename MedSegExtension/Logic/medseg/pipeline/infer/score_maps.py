@@ -70,6 +70,11 @@ class ScoreMaps:
         return self._fixed is not None
 
     @property
+    def has_logits(self) -> bool:
+        """True where the network's own numbers were kept."""
+        return self._logits is not None
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(a.nbytes for a in (self._labels, self._bits, self._fixed, self._logits) if a is not None)

@@ -26,27 +26,34 @@ from .whole import Margins, centred_margins, pad_volume
 Start = tuple[int, int, int]
 
 
-def window_starts(size: int, patch: int, overlap: float, placement: str = "flush") -> list[int]:
+def window_starts(
+    size: int, patch: int, overlap: float, placement: str = "flush", stride: int | None = None
+) -> list[int]:
     """First voxel of each window along one axis; the last window is flush with the border.
 
     ``flush``: the step is ``patch * (1 - overlap)`` rounded down, at least 1. ``even``: as many windows as that step
-    (not rounded) needs, spread evenly and rounded to whole voxels (nnU-Net).
+    (not rounded) needs, spread evenly and rounded to whole voxels (nnU-Net). ``stride``: the step, in voxels.
     """
     if size <= patch:
         return [0]
     if placement == "even":
         count = 1 + math.ceil((size - patch) / max(patch * (1 - overlap), 1))
         return [round((size - patch) / (count - 1) * n) for n in range(count)]
-    step = max(1, math.floor(patch * (1 - overlap) + 1e-9))
+    step = stride or max(1, math.floor(patch * (1 - overlap) + 1e-9))
     starts = list(range(0, size - patch, step))
     return [*starts, size - patch]
 
 
 def window_plan(
-    shape: tuple[int, ...], patch: tuple[int, ...], overlap: float, placement: str = "flush"
+    shape: tuple[int, ...],
+    patch: tuple[int, ...],
+    overlap: float,
+    placement: str = "flush",
+    stride: tuple[int, ...] | None = None,
 ) -> list[Start]:
     """Starts (k, j, i) of all windows of ``patch`` (k, j, i) on a padded volume of ``shape``, k slowest."""
-    axes = [window_starts(s, p, overlap, placement) for s, p in zip(shape, patch, strict=True)]
+    steps = stride or (None, None, None)
+    axes = [window_starts(s, p, overlap, placement, t) for s, p, t in zip(shape, patch, steps, strict=True)]
     return [(k, j, i) for k, j, i in product(*axes)]
 
 
@@ -55,7 +62,8 @@ def importance(patch: tuple[int, ...], blending: str) -> FloatArray:
 
     ``gaussian``: centred, sigma an eighth of the patch along each axis (nnU-Net: Isensee et al., Nature Methods 18,
     203-211, 2021). ``gaussian_filter``: as nnU-Net v2 makes it, an impulse at ``n // 2`` smoothed by a Gaussian that is
-    cut at four sigma, in half precision, greatest 10. ``constant``: 1 everywhere.
+    cut at four sigma, in half precision, greatest 10. ``gaussian_floor``: as ``gaussian``, at least 0.001 (MONAI).
+    ``constant``, ``maximum``: 1 everywhere.
     """
     if blending == "gaussian_filter":
         from scipy import ndimage
@@ -67,12 +75,15 @@ def importance(patch: tuple[int, ...], blending: str) -> FloatArray:
         half[half == 0] = half[half > 0].min()
         return np.asarray(half, dtype=np.float32)
     weights = np.ones(patch, np.float32)
-    if blending == "gaussian":
+    if blending.startswith("gaussian"):
         for axis, n in enumerate(patch):
             x = (np.arange(n) - (n - 1) / 2) / (n / 8)
             shape = [1, 1, 1]
             shape[axis] = n
             weights *= np.exp(-0.5 * x**2).astype(np.float32).reshape(shape)
+    if blending == "gaussian_floor":
+        # Not divided by the greatest, which lies between the voxels of an even size.
+        return np.asarray(np.maximum(weights, max(float(weights.min()), 1e-3)), dtype=np.float32)
     return np.asarray(weights / weights.max(), dtype=np.float32)
 
 
@@ -80,12 +91,20 @@ class Band:
     """Weighted sums of ``patch[0]`` slices of a volume, moved along K as slices are finished."""
 
     def __init__(
-        self, channels: int, shape: Sequence[int], weights: FloatArray, *, choose: bool, half: bool = False
+        self,
+        channels: int,
+        shape: Sequence[int],
+        weights: FloatArray,
+        *,
+        choose: bool,
+        half: bool = False,
+        maximum: bool = False,
     ) -> None:
         self.first = 0
         self.weights = weights
         # Ready labels cannot be averaged: each voxel takes the label of the window in which it weighs most.
         self.choose = choose
+        self.maximum = maximum
         depth = weights.shape[0]
         dtype = np.float16 if half else np.float32
         self.sums = np.zeros((channels, depth, *shape[1:]), dtype)
@@ -101,6 +120,12 @@ class Band:
             total[better] = self.weights[better]
             self.sums[(slice(None), *place)][:, better] = values[:, better]
             return
+        if self.maximum:
+            seen = total > 0
+            for channel, sums in enumerate(self.sums):
+                sums[place] = np.where(seen, np.maximum(sums[place], values[channel]), values[channel])
+            total[...] = 1
+            return
         total += self.weights
         for channel, sums in enumerate(self.sums):
             sums[place] += values[channel] * self.weights
@@ -111,7 +136,7 @@ class Band:
         if n <= 0:
             return
         covered = self.total[:n] > 0
-        if not self.choose:
+        if not (self.choose or self.maximum):
             np.divide(self.sums[:, :n], self.total[:n], out=self.sums[:, :n], where=covered)
         yield self.first, self.sums[:, :n].astype(np.float32, copy=False), covered
         for array in (self.total, *self.sums):
@@ -130,7 +155,7 @@ class _Pass:
         self.shape = prepared.grid.shape
         self.margins: Margins = centred_margins(self.shape, patch)
         self.padded = pad_volume(prepared.array, self.margins, plan.pad_value)
-        self.starts = window_plan(self.padded.shape[1:], patch, plan.overlap, plan.placement)
+        self.starts = window_plan(self.padded.shape[1:], patch, plan.overlap, plan.placement, _turned(plan.stride))
         self.band: Band | None = None
         self.stored = 0
 
@@ -172,7 +197,10 @@ class _Pass:
         if self.band is None:
             weights = importance(self.patch, self.plan.blending)
             choose = self.store.output.activation == "labels"
-            self.band = Band(channels, self.padded.shape[1:], weights, choose=choose, half=self.plan.sums == "float16")
+            self.band = Band(
+                channels, self.padded.shape[1:], weights, choose=choose, half=self.plan.sums == "float16",
+                maximum=self.plan.blending == "maximum",
+            )  # fmt: skip
         return self.band
 
     def _flush(self, band: Band, until: int) -> None:
@@ -234,6 +262,10 @@ def run_sliding_window(
                         "result a little near the windows' borders."
                     )
         runner.to_cpu(f"one window of {_text(sizes[-1][::-1])} voxels")
+
+
+def _turned(stride: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
+    return None if stride is None else (stride[2], stride[1], stride[0])
 
 
 def _text(sizes: Sequence[int]) -> str:

@@ -17,6 +17,7 @@ from ...model.manifest import steps as s
 from ...monitor import Monitor
 from . import head
 from .channel_schemes import normalise_channels
+from .standardise import append_difference, rescale, squash, standardise
 from .windows import apply_windows
 
 Array = npt.NDArray[Any]
@@ -317,6 +318,22 @@ def _imagenet(step: s.ImageNet, array: Array, axis: int, tags: Tags, monitor: Mo
     return out
 
 
+def _standardise(step: s.Standardise, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
+    return standardise(step, array)
+
+
+def _rescale(step: s.Rescale, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
+    return rescale(step, array)
+
+
+def _squash(step: s.Squash, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
+    return squash(step, array)
+
+
+def _append_difference(step: s.AppendDifference, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
+    return append_difference(step, array)
+
+
 _Function = Callable[[Any, Array, int, Tags, Monitor], Float32Array]
 _FUNCTIONS: dict[type[s.Step], _Function] = {
     s.TwelveBitFix: _twelve_bit_fix,
@@ -333,4 +350,8 @@ _FUNCTIONS: dict[type[s.Step], _Function] = {
     s.RoundTo: _quantise,
     s.ToRGB: _to_rgb,
     s.ImageNet: _imagenet,
+    s.Standardise: _standardise,
+    s.Rescale: _rescale,
+    s.Squash: _squash,
+    s.AppendDifference: _append_difference,
 }

@@ -47,6 +47,7 @@ def prepare(
     dtype = np.result_type(*channels)
     state = Prepared(np.stack(channels).astype(dtype, copy=False), grid, manifest.inference.plane, tags=first.tags)
     state.keep_nonzero = any(isinstance(step, AppendLabels) for step in manifest.preprocessing)
+    state.keep_ways = manifest.output.way_back == "steps"
     state.note(f"input: {grid}, values {state.value_range()}")
     for step in manifest.preprocessing:
         monitor.checkpoint()

@@ -20,6 +20,16 @@ from .channel_schemes import nonzero_mask
 from .extent import Extent, resized
 from .head import fit_head
 from .state import Prepared
+from .way_back import (
+    Moved,
+    by_position,
+    crop_box,
+    crop_centre,
+    pad,
+    resample_from_first,
+    resample_to_ras,
+    resize_within,
+)
 
 Masks = Mapping[str, Result]
 
@@ -30,7 +40,10 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow fit_head.")  # type: ignore[attr-defined]
     if state.extent is not None and not isinstance(step, s.AppendLabels):
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow resample_extent.")  # type: ignore[attr-defined]
+    before, known = state.grid, len(state.ways)
     SPATIAL[type(step)](step, state, masks, monitor)
+    if state.keep_ways and len(state.ways) == known and not isinstance(step, s.AppendLabels | s.ApplyMask):
+        state.ways.append(by_position(before, state.grid))
 
 
 def move(state: Prepared, grid: Grid, interpolation: Interpolation, fill: float = 0.0) -> None:
@@ -163,6 +176,39 @@ def _fit_head(step: s.FitHead, state: Prepared, masks: Masks, monitor: Monitor) 
     state.grid = state.grid.resized(tuple(int(n) for n in state.array.shape[:0:-1]))
 
 
+def _moved(moved: Moved, state: Prepared) -> None:
+    state.array, state.grid, way = moved
+    state.ways.append(way)
+
+
+def _resample_from_first(step: s.ResampleFromFirst, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    _moved(resample_from_first(step, state.array, state.grid), state)
+
+
+def _resample_to_ras(step: s.ResampleToRas, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    _moved(resample_to_ras(step, state.array, state.grid), state)
+
+
+def _resize_within(step: s.ResizeWithin, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    _moved(resize_within(step, state.array, state.grid), state)
+
+
+def _pad(step: s.Pad, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    state.array, state.grid = pad(step, state.array, state.grid)
+
+
+def _crop_centre(step: s.CropCentre, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    move(state, crop_centre(step, state.grid), "nearest")
+
+
+def _crop_box(step: s.CropBox, state: Prepared, masks: Masks, monitor: Monitor) -> None:
+    grid = crop_box(step, state.array, state.grid)
+    if grid is None:
+        monitor.warn("The volume was not cropped to its foreground: there is none.")
+    else:
+        move(state, grid, "nearest")
+
+
 SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
     s.Orient: _orient,
     s.Permute: _permute,
@@ -177,6 +223,12 @@ SPATIAL: dict[type[s.Step], Callable[[Any, Prepared, Masks, Monitor], None]] = {
     s.ApplyMask: _apply_mask,
     s.FitHead: _fit_head,
     s.AppendLabels: append_labels,
+    s.ResampleFromFirst: _resample_from_first,
+    s.ResampleToRas: _resample_to_ras,
+    s.ResizeWithin: _resize_within,
+    s.Pad: _pad,
+    s.CropCentre: _crop_centre,
+    s.CropBox: _crop_box,
 }
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...geometry.grid import Grid
 from .extent import Extent
+from .way_back import Way
 
 
 @dataclass
@@ -21,7 +22,8 @@ class Prepared:
     ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken (slice
     n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs. ``nonzero``:
     where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where ``keep_nonzero``, for a
-    later step. ``trace``: one sentence a step, for `explain` and the provenance.
+    later step. ``ways``: how each spatial step is undone, where ``keep_ways``. ``trace``: one sentence a step, for
+    `explain` and the provenance.
     """
 
     array: npt.NDArray[Any]
@@ -32,6 +34,8 @@ class Prepared:
     extent: Extent | None = None
     nonzero: npt.NDArray[np.bool_] | None = None
     keep_nonzero: bool = False
+    keep_ways: bool = False
+    ways: list[Way] = field(default_factory=list)
     tags: dict[str, Any] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)
 
