@@ -211,7 +211,8 @@ def test_a_monai_bundle_becomes_a_manifest(tmp_path: Path) -> None:
     assert 164 * affine.scale + affine.offset == pytest.approx(
         1
     ) and -57 * affine.scale + affine.offset == pytest.approx(0)
-    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.overlap == 0.6
+    assert manifest.inference.patch == (64, 48, 32) and manifest.inference.stride == (25, 19, 12)
+    assert manifest.output.way_back == "steps" and manifest.inference.blending == "gaussian_floor"
     assert [c.name for c in manifest.classes] == ["spleen"] and manifest.output.activation == "softmax"
     assert manifest.card.figures["mean_dice"] == "0.961" and manifest.card.citation == "Some paper"
 
@@ -224,17 +225,60 @@ def test_a_monai_network_sees_x_y_z(tmp_path: Path) -> None:
     assert np.array_equal(prepare(manifest, [volume]).array[0], values.transpose(2, 1, 0)[::-1, ::-1])
 
 
-def test_code_in_a_bundle_is_not_run_but_told(tmp_path: Path) -> None:
+def test_code_in_a_bundle_is_not_run_but_asked_about(tmp_path: Path) -> None:
+    """A transform that nobody understood would be left out without a word, or code of a stranger would run."""
     evil = tmp_path / "ran"
     transforms = [
         {"_target_": "ScaleIntensityRanged", "a_min": f"$open('{evil}', 'w')", "a_max": 1},
         {"_target_": "scripts.Own", "x": 1},
     ]
+    folder = monai(tmp_path / "bundle", transforms)
+    with pytest.raises(InputError, match=r"ScaleIntensityRanged \(a_min.*Own \(it is not known.*skip="):
+        import_model(folder, None, tmp_path / "package")
+    options = ImportOptions(choices={"skip": "ScaleIntensityRanged,Own"})
     monitor = Monitor()
-    import_model(monai(tmp_path / "bundle", transforms), None, tmp_path / "package", monitor=monitor)
+    import_model(folder, None, tmp_path / "package", monitor=monitor, options=options)
     assert not evil.exists()
-    assert sum("was not mapped" in text for text in monitor.warnings) == 2
-    assert any("was not mapped" in text for text in load_model(tmp_path / "package").manifest.card.limitations)
+    assert sum("was left out, as you said" in text for text in monitor.warnings) == 2
+    assert any("Own" in text for text in load_model(tmp_path / "package").manifest.card.limitations)
+
+
+def test_references_in_a_bundle_are_followed_and_nothing_else(tmp_path: Path) -> None:
+    """Bundles write sizes once and refer to them; without that most would be refused."""
+    transforms = [
+        *TRANSFORMS[:2],
+        {"_target_": "Spacingd", "keys": "image", "pixdim": "@spacing", "mode": ["bilinear"]},
+        {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", "select_fn": "$lambda x: x > -300"},
+        {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float32"},
+        {"_target_": "Resized", "keys": "image", "spatial_size": [8, 8, 8], "_disabled_": True},
+    ]
+    folder = monai(tmp_path / "bundle", [], spacing=[1, 2, 3], first=transforms[:2], more=transforms[2:])
+    plan = json.loads((folder / "configs" / "inference.json").read_text())
+    plan["preprocessing"]["transforms"] = "$@first + @more"
+    plan["postprocessing"] = {
+        "transforms": [
+            {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+            {"_target_": "Invertd", "keys": "pred", "nearest_interp": False},
+            {"_target_": "AsDiscreted", "keys": ["pred", "label"], "threshold": [0.4, None]},
+            {"_target_": "KeepLargestConnectedComponentd", "keys": "pred", "applied_labels": [2]},
+        ]
+    }
+    (folder / "configs" / "inference.json").write_text(json.dumps(plan))
+    manifest = manifest_of(folder, tmp_path)
+    turn, resample, crop = manifest.preprocessing
+    assert turn.axes == (2, 1, 0) and resample.spacing == (3, 2, 1) and crop.above == -300
+    assert [c.threshold for c in manifest.classes] == [0.4, 0.4] and manifest.output.restore == "probabilities"
+    assert manifest.postprocessing[0].segments == ["spleen"]
+
+
+def test_weights_of_an_unknown_network_are_refused_before_anything_is_installed(tmp_path: Path) -> None:
+    """A network of the bundle's own is code; nobody should wait for an installation to be told so."""
+    folder = monai(tmp_path / "bundle", TRANSFORMS, network_def={"_target_": "scripts.net.Own"})
+    (folder / "model.onnx").unlink()
+    (folder / "models").mkdir()
+    (folder / "models" / "model.pt").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"its network Own is not one of MONAI's own"):
+        manifest_of(folder, tmp_path)
 
 
 def test_an_imported_result_runs(tmp_path: Path) -> None:

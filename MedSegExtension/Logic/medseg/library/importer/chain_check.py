@@ -36,8 +36,15 @@ def equal_share(package: Path, chain: Chain, monitor: Monitor) -> float:
     # What the run says of a random image is of no interest to the user; only cancelling is passed on.
     inner = Monitor()
     with monitor.on_cancel(inner.cancel):
-        found = run(model, volumes, monitor=inner, device="cpu").layers[0].labels
-    share = float(np.mean(found == chain.labels))
+        layers = run(model, volumes, monitor=inner, device="cpu").layers
+    if chain.labels.ndim == 4:
+        # Classes that may overlap: a voxel is equal where all its classes are.
+        same = np.ones(chain.labels.shape[1:], dtype=bool)
+        for layer, wanted in zip(layers, chain.labels, strict=True):
+            same &= (layer.labels > 0) == (wanted > 0)
+    else:
+        same = layers[0].labels == chain.labels
+    share = float(np.mean(same))
     if share < _ALIKE:
         raise ModelError(
             f"On a probe image only {share:.2%} of the voxels get the label that {chain.framework} gives; the package "

@@ -17,7 +17,7 @@ from ...monitor import Monitor
 class ImportOptions:
     """How to import.
 
-    ``choices``: ``configuration``, ``folds``, ``checkpoint`` and ``onnx`` of folders that hold several.
+    ``choices``: what the user chose of a folder (``configuration``, ``folds``, ``weights``, ``skip``, ...).
     ``backbone``: file of
     the first stage of a two-stage model.
     ``environment``: a Python interpreter that has what conversion needs, in place of a throw-away one. ``wheels``: a
@@ -47,7 +47,8 @@ class Probe:
 class Chain:
     """The labels that the original framework gave for an image, with its own preparation, windows and restoring.
 
-    ``image``: (C, K, J, I). ``spacing``: (i, j, k) in mm. ``orientation``: of its axes. ``labels``: (K, J, I).
+    ``image``: (C, K, J, I). ``spacing``: (i, j, k) in mm. ``orientation``: of its axes. ``labels``: (K, J, I),
+    or (L, K, J, I) for classes that may overlap.
     """
 
     framework: str

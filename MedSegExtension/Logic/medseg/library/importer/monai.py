@@ -1,227 +1,341 @@
-"""MONAI bundles: ``metadata.json`` and ``inference.json`` become a manifest.
-
-Expressions in a bundle (``$...``) are Python and are never evaluated: a transform that holds one is told as not mapped.
-"""
+"""MONAI bundles: metadata, configuration and network (``model.pt``, ``model.ts``, ONNX) -> a package."""
 
 from __future__ import annotations
 
-import json
-import re
+import tempfile
+import zipfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
-from ...errors import ModelError
+from ...errors import InputError, ModelError
 from ...monitor import Monitor
 from . import onnx_tidy
 from .bundles import Raw, bundle_network, manifest_of, named_classes, plain_id, read_description
-from .converted import Converted, ImportOptions
+from .converted import Converted, ImportOptions, Probe
+from .environment import Interpreter, environment, run_script
+from .monai_chain import chain_of, finished, loaded, probe
+from .monai_config import INFERENCE, TRAIN, Code, find, read_config
+from .monai_output import Postprocessing, inferer, network_definition
+from .monai_transforms import Preprocessing
 
+REQUIREMENTS = "monai-requirements.txt"
+MODULES = "torch, onnx, monai, nibabel"
+#: MONAI's networks that give one map for each class, built with literal arguments.
+NETWORKS = frozenset({
+    "UNet", "Unet", "BasicUNet", "BasicUnet", "BasicUNetPlusPlus", "BasicUnetPlusPlus", "DynUNet", "DynUnet",
+    "SegResNet", "SegResNetVAE", "SegResNetDS", "SegResNetDS2", "SwinUNETR", "UNETR", "VNet", "AttentionUnet",
+    "FlexibleUNet", "FlexUNet", "HighResNet", "AHNet", "RegUNet", "ResidualUNet", "MedNeXt", "MedNext",
+})  # fmt: skip
 #: As many labels as a segmentation can have.
 _MOST_CLASSES = 65535
 
 
 def convert_monai(path: Path, options: ImportOptions, monitor: Monitor) -> tuple[Raw, Converted]:
-    """Manifest and network of a MONAI bundle (``metadata.json``, ``inference.json`` where it is there, ONNX).
+    """Manifest and network of a MONAI bundle's folder.
 
-    MONAI's arrays have the axes x, y, z of its ``axcodes``; spacing and window size are in that order.
+    Options: ``weights`` (``pt``, ``ts`` or ``onnx``; default: the first of these that is there and can be read),
+    ``skip=NAME,...`` (transforms that MedSeg does not know and the user says do no harm), ``onnx=FILE``.
     """
     folder = path if path.is_dir() else path.parent
     root = folder.parent if folder.name == "configs" else folder
-    place = root / "configs" if (root / "configs" / "metadata.json").is_file() else root
-    metadata = read_description(place / "metadata.json")
-    model = bundle_network(root, options, "MONAI bundles")
-    data = metadata.get("network_data_format", {})
-    inputs, outputs = list(data.get("inputs", {}).values()), list(data.get("outputs", {}).values())
-    if len(inputs) != 1 or not outputs:
-        raise ModelError("metadata.json: network_data_format with one input and an output is expected.")
-    given, result = inputs[0], outputs[0]
-    dims = len(given.get("spatial_shape", [])) or 3
-    notes: list[str] = []
-    plan = read_description(place / "inference.json") if (place / "inference.json").is_file() else {}
-    if not plan:
-        notes.append("The bundle has no inference.json: orientation, spacing and intensity steps are not known to it.")
-    steps = _monai_steps(plan, dims, notes)
-    window = _monai_window(plan, given, dims)
-    inference: Raw = {"mode": "slicewise", "plane": "axial"} if dims == 2 else {"mode": "whole", "multiple_of": 16}
-    if dims == 3 and window is not None:
-        inference = {
-            "mode": "sliding_window",
-            "patch": window["patch"],
-            "overlap": window["overlap"],
-            "blending": window["blending"],
-        }
-    names, activation = _monai_classes(result, plan)
-    channels = given.get("channel_def") or {str(n): f"image {n + 1}" for n in range(int(given.get("num_channels", 1)))}
-    codes = [str(given["modality"]).upper()] if given.get("modality") in ("CT", "MR", "CR", "DX") else []
-    title = str(metadata.get("name") or metadata.get("task") or root.name)
-    raw = manifest_of(
-        plain_id(title), title, "segmentation", model, dims,
-        version=str(metadata.get("version", "1.0.0")),
-        source=str(metadata.get("data_source") or "MONAI bundle"),
-        license=str(metadata.get("license") or "see the bundle"),
-        card={
-            "description": str(metadata.get("description", "")),
-            "intended_use": str(metadata.get("intended_use") or "Research only."),
-            "training_data": str(metadata.get("data_source", "")),
-            "limitations": list(notes),
-            "figures": {str(k): str(v) for k, v in (metadata.get("eval_metrics") or {}).items()},
-            "citation": "; ".join(str(r) for r in metadata.get("references", [])),
-        },
-        channels=[{"name": str(channels[k]), "modality": codes} for k in sorted(channels, key=int)],
-        preprocessing=steps, inference=inference,
-        output={"activation": activation, "logits": not _ends_active(model)},
-        classes=named_classes(names),
-    )  # fmt: skip
-    onnx_tidy.open_batch(model)
-    return raw, Converted(
-        model, notes=notes, facts={"framework": "MONAI bundle", "monai": metadata.get("monai_version")}
-    )
+    if not (root / "configs").is_dir() and not (root / "metadata.json").is_file():
+        root = next((f.parent.parent for f in root.glob("*/configs/metadata.json")), root)
+    return _Bundle(root, options, monitor).convert()
+
+
+class _Bundle:
+    def __init__(self, root: Path, options: ImportOptions, monitor: Monitor) -> None:
+        self.root, self.options, self.monitor = root, options, monitor
+        self.place = root / "configs" if (root / "configs" / "metadata.json").is_file() else root
+        self.metadata = read_description(self.place / "metadata.json")
+        self.notes: list[str] = []
+        data = self.metadata.get("network_data_format", {})
+        inputs, outputs = list(data.get("inputs", {}).values()), list(data.get("outputs", {}).values())
+        if len(inputs) != 1 or not outputs:
+            raise ModelError("metadata.json: network_data_format with one input and an output is expected.")
+        self.given, self.result = inputs[0], outputs[0]
+        self.dims = len(self.given.get("spatial_shape", [])) or 3
+
+    def convert(self) -> tuple[Raw, Converted]:
+        with ExitStack() as stack:
+            self.stack = stack
+            self._interpreter: Interpreter | None = None
+            inference, train = find(self.place, INFERENCE), find(self.place, TRAIN)
+            read = self._yaml([p for p in (inference, train) if p is not None])
+            self.config, self.training = read_config(inference, read), read_config(train, read)
+            if inference is None:
+                self.notes.append(
+                    "The bundle has no inference.json: orientation, spacing and intensity steps are not known to it."
+                )
+            before = Preprocessing(self.config.get("preprocessing", "preprocessing_transforms", "pre_transforms"))
+            after = Postprocessing(self.config.get("postprocessing", "postprocessing_transforms", "post_transforms"))
+            ours, theirs, odd = self._inferer()
+            self._ask({**before.unknown, **after.unknown, **odd})
+            self.notes += after.notes
+            channels = self._channels(before)
+            names, activation, limit = self._classes(after)
+            converted = self._network(before, after, ours, theirs, len(channels), activation)
+        return self._manifest(before, after, ours, channels, names, activation, limit, converted), converted
+
+    # -- files ----------------------------------------------------------------------------------------------
+
+    def _yaml(self, paths: list[Path]) -> dict[str, Raw]:
+        wanted = {p.name: str(p.resolve()) for p in paths if p.suffix != ".json"}
+        if not wanted:
+            return {}
+        with tempfile.TemporaryDirectory(prefix="medseg-convert-") as scratch:
+            return run_script(
+                self.interpreter, "monai_convert.py", {"yaml": wanted}, Path(scratch), self.monitor,
+                "The bundle's YAML files could not be read",
+            )  # fmt: skip
+
+    @property
+    def interpreter(self) -> Interpreter:
+        """The environment, made when it is first needed."""
+        if self._interpreter is None:
+            self._interpreter = self.stack.enter_context(
+                environment(
+                    REQUIREMENTS,
+                    MODULES,
+                    python=self.options.environment,
+                    wheels=self.options.wheels,
+                    monitor=self.monitor,
+                )
+            )
+        return self._interpreter
+
+    def _ask(self, unknown: dict[str, str]) -> None:
+        skip = {name.strip() for name in self.options.choices.get("skip", "").split(",") if name.strip()}
+        open_ones = [f"{name} ({why})" for name, why in unknown.items() if name not in skip]
+        if open_ones:
+            raise InputError(
+                f"The bundle's configuration has what MedSeg does not understand: {'; '.join(open_ones)}. Without it "
+                "the result may be wrong. Where you know that it does not change what the network sees or gives, "
+                "leave it out with the option skip=NAME,NAME."
+            )
+        self.notes += [f"The transform {name} was left out, as you said ({why})." for name, why in unknown.items()]
+
+    # -- parts ----------------------------------------------------------------------------------------------
+
+    def _inferer(self) -> tuple[Raw, Raw, dict[str, str]]:
+        item = self.config.get("inferer")
+        if item is None:
+            self.notes.append("The bundle names no inferer: the whole image is given to the network at once.")
+        if self.dims == 2:
+            return {"mode": "slicewise", "plane": "axial"}, {"kind": "SimpleInferer"}, {}
+        return inferer(item)
+
+    def _channels(self, before: Preprocessing) -> list[Raw]:
+        count = int(self.given.get("num_channels", 1))
+        named = self.given.get("channel_def") or {}
+        names = [str(named.get(str(n), f"image {n + 1}")) for n in range(count)]
+        if len(before.keys) == count > 1:
+            names = before.keys
+        codes = [str(self.given["modality"]).upper()] if self.given.get("modality") in ("CT", "MR", "CR", "DX") else []
+        return [{"name": name, "modality": codes} for name in names]
+
+    def _classes(self, after: Postprocessing) -> tuple[list[str], str, float]:
+        count = int(self.result.get("num_channels", 1))
+        if not 1 <= count <= _MOST_CLASSES:
+            raise ModelError(f"metadata.json: an output of {count:.6g} channels is not possible; get the bundle again.")
+        named = self.result.get("channel_def") or {}
+        names = [str(named.get(str(n), f"Class {n}")) for n in range(count)]
+        limit = 0.5 if after.threshold is None else after.threshold
+        overlapping = after.activation == "sigmoid" and not after.argmax
+        if after.activation is None and not after.argmax:
+            overlapping = count == 1 or ("background" not in names[0].lower() and bool(named))
+        if overlapping or count == 1:
+            return names, "sigmoid", limit
+        return names[1:], "softmax", limit
+
+    # -- network --------------------------------------------------------------------------------------------
+
+    def _network(
+        self, before: Preprocessing, after: Postprocessing, ours: Raw, theirs: Raw, channels: int, activation: str
+    ) -> Converted:
+        file, definition = self._file()
+        if file is None:
+            model = bundle_network(self.root, self.options, "Without models/model.pt or model.ts, MONAI bundles")
+            onnx_tidy.open_batch(model)
+            return Converted(
+                model,
+                notes=self.notes,
+                facts={"framework": "MONAI bundle", "monai": self.metadata.get("monai_version")},
+            )
+        patch, fixed = self._patch(before, ours)
+        own = self.dims == 3
+        if not own:
+            self.notes.append("The whole chain was not compared with MONAI: this is done for 3D networks.")
+        with tempfile.TemporaryDirectory(prefix="medseg-convert-") as scratch:
+            place = Path(scratch)
+            request: dict[str, Any] = {
+                "file": str(file.resolve()), "program": definition is None, "network": definition,
+                "allowed": sorted(NETWORKS), "channels": channels, "patch": patch, "fixed": fixed,
+                "output": str(place / "model.onnx"), "probe": str(place / "probe.npz"),
+                "chain": str(place / "chain.npz"), "keys": before.keys, "image_key": before.image,
+                "images": channels, "inferer": theirs, "image": probe(before, patch),
+                "before": loaded(before) if own else None, "after": finished(after, activation),
+            }  # fmt: skip
+            answer = run_script(
+                self.interpreter,
+                "monai_convert.py",
+                request,
+                place,
+                self.monitor,
+                f"{file.name} could not be converted",
+            )
+            model = onnx.load(request["output"])
+            with np.load(place / "probe.npz", allow_pickle=False) as stored:
+                fed = Probe(str(answer["framework"]), [stored["feed"]], stored["output"])
+            chain = chain_of(place / "chain.npz", f"MONAI {answer['monai']}", activation)
+        if definition is None:
+            self.notes.append(
+                f"{file.name} is TorchScript, a program that was run to convert it; use only files you trust."
+            )
+        if answer["not_compared"]:
+            self.notes.append(f"The whole chain was not compared with MONAI: {answer['not_compared']}.")
+        facts = {"framework": f"MONAI {answer['monai']}, {answer['framework']}", "weights": file.name}
+        if definition is not None:
+            facts["network"] = definition["name"]
+        return Converted(model, int(answer["parameters"]), fed, self.notes, facts, chain)
+
+    def _file(self) -> tuple[Path | None, Raw | None]:
+        """The file of weights and the network to build, or a program and None; (None, None) for ONNX."""
+        wanted = self.options.choices.get("weights", "")
+        if wanted not in ("", "pt", "ts", "onnx"):
+            raise InputError(f"weights={wanted}: pt, ts or onnx is needed.")
+        if wanted == "onnx" or self.options.choices.get("onnx"):
+            return None, None
+        found: dict[str, Path] = {}
+        for place in (self.root / "models", self.root):
+            for ending in ("pt", "ts"):
+                if (place / f"model.{ending}").is_file():
+                    found.setdefault(ending, place / f"model.{ending}")
+        if wanted and wanted not in found:
+            raise InputError(f"{self.root.name} has no models/model.{wanted}.")
+        why = ""
+        if "pt" in found and wanted != "ts":
+            if _is_program(found["pt"]):
+                return found["pt"], None
+            definition, why = self._definition()
+            if definition is not None:
+                return found["pt"], definition
+        if "ts" in found and wanted != "pt":
+            return found["ts"], None
+        if why and not any(self.root.rglob("*.onnx")):
+            raise ModelError(
+                f"{found['pt'].name} holds weights only, and the network cannot be built: {why}. Give the bundle with "
+                "model.ts, or export the network to ONNX."
+            )
+        return None, None
+
+    def _definition(self) -> tuple[Raw | None, str]:
+        why = "no configuration names a network"
+        for config in (self.config, self.training):
+            for name in ("network_def", "network", "net", "model"):
+                item = config.get(name)
+                if item is None or isinstance(item, Code):
+                    continue
+                found, why = network_definition(item, NETWORKS)
+                if found is not None:
+                    return found, ""
+        return None, why
+
+    def _patch(self, before: Preprocessing, ours: Raw) -> tuple[list[int], bool]:
+        """(size x, y, z that the network is traced with, whether it can take no other)."""
+        if ours["mode"] == "sliding_window":
+            return list(reversed(ours["patch"])), True
+        size: list[int | None] = [None] * 3
+        for step in before.steps:
+            if step["step"] in ("resize_within", "crop_centre", "pad") and step.get("size"):
+                size = [new if new is not None else old for new, old in zip(step["size"], size, strict=True)]
+        if self.dims == 3 and all(size):
+            last = next((s for s in reversed(before.steps) if s["step"] in ("resize_within", "crop_centre")), None)
+            return [int(n or 0) for n in reversed(size)], last is not None
+        shape = [n if isinstance(n, int) else 64 for n in self.given.get("spatial_shape", [64] * self.dims)]
+        return shape, False
+
+    # -- manifest -------------------------------------------------------------------------------------------
+
+    def _manifest(
+        self, before: Preprocessing, after: Postprocessing, ours: Raw, channels: list[Raw], names: list[str],
+        activation: str, limit: float, converted: Converted,
+    ) -> Raw:  # fmt: skip
+        metadata, model = self.metadata, converted.model
+        title = str(metadata.get("name") or metadata.get("task") or self.root.name)
+        classes = named_classes(names)
+        if activation == "sigmoid" and limit != 0.5:
+            classes = [{**c, "threshold": limit} for c in classes]
+        logits = not _ends_active(model)
+        output: Raw = {"activation": activation, "logits": logits}
+        if self.dims == 3:
+            restore = after.restore if logits or after.restore != "logits" else "probabilities"
+            output |= {"way_back": "steps", "restore": restore}
+        onnx_tidy.open_batch(model)
+        return manifest_of(
+            plain_id(title), title, "segmentation", model, self.dims,
+            version=str(metadata.get("version", "1.0.0")),
+            source=str(metadata.get("data_source") or "MONAI bundle"),
+            license=self._licence(),
+            card={
+                "description": str(metadata.get("description", "")),
+                "intended_use": str(metadata.get("intended_use") or "Research only."),
+                "training_data": str(metadata.get("data_source", "")),
+                "limitations": list(self.notes),
+                "figures": {str(k): str(v) for k, v in (metadata.get("eval_metrics") or {}).items()},
+                "citation": "; ".join(str(r) for r in metadata.get("references", [])),
+            },
+            channels=channels,
+            preprocessing=before.steps if self.dims == 3 else _flat(before.steps, self.notes),
+            inference=ours, output=output, classes=classes,
+            postprocessing=_cleaning(after.cleaning, classes),
+        )  # fmt: skip
+
+    def _licence(self) -> str:
+        for key in ("license", "licence"):
+            if self.metadata.get(key):
+                return str(self.metadata[key])
+        text = next((f for f in (self.root / "LICENSE", self.root / "docs" / "LICENSE") if f.is_file()), None)
+        if text is not None:
+            with text.open(encoding="utf-8", errors="replace") as file:
+                first = next((line.strip() for line in file if line.strip()), "")
+            return f"{first[:80]} (the bundle's LICENSE)" if first else "see the bundle"
+        return "see the bundle"
+
+
+def _is_program(path: Path) -> bool:
+    """Whether a ``.pt`` file is TorchScript and not a checkpoint."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any("/code/" in n or n.endswith("constants.pkl") for n in archive.namelist())
+
+
+def _cleaning(steps: list[Raw], classes: list[Raw]) -> list[Raw]:
+    made = []
+    for step in steps:
+        labels = step.pop("labels")
+        names = [c["name"] for c in classes if labels is None or c["value"] in labels]
+        made.append({**step, "segments": names})
+    return made
+
+
+def _flat(steps: list[Raw], notes: list[str]) -> list[Raw]:
+    """The steps that make sense for slices; the others are told."""
+    kept = [s for s in steps if s["step"] in ("clip", "affine", "standardise", "rescale", "resize_within")]
+    for step in kept:
+        if step["step"] == "resize_within":
+            step["step"] = "resize"
+    left = [s["step"] for s in steps if s not in kept and s["step"] not in ("permute", "orient")]
+    if left:
+        notes.append(f"For slices these steps were left out: {', '.join(left)}.")
+    return kept
 
 
 def _ends_active(model: onnx.ModelProto) -> bool:
     name = model.graph.output[0].name
     return any(name in node.output and node.op_type in ("Softmax", "Sigmoid") for node in model.graph.node)
-
-
-def _plain(value: Any, plan: Raw) -> Any:
-    """``@name#part`` references followed to literals; None for anything that is code."""
-    for _ in range(8):
-        if not isinstance(value, str) or not value.startswith("@"):
-            break
-        here: Any = plan
-        for part in re.split(r"#|::", value[1:]):
-            here = (
-                here.get(part)
-                if isinstance(here, dict)
-                else (here[int(part)] if isinstance(here, list) and part.isdigit() else None)
-            )
-        value = here
-    return None if isinstance(value, str) and value.startswith("$") else value
-
-
-def _monai_steps(plan: Raw, dims: int, notes: list[str]) -> list[Raw]:
-    steps: list[Raw] = []
-    pre = plan.get("preprocessing", {})
-    for item in pre.get("transforms", []) if isinstance(pre, dict) else []:
-        kind = str(item.get("_target_", "")).split(".")[-1].removesuffix("d").removesuffix("Dict")
-        values = {k: _plain(v, plan) for k, v in item.items()}
-        made = _monai_step(kind, values, dims)
-        if made is None:
-            notes.append(f"The bundle's transform {kind or item!r} was not mapped; without it the result may be wrong.")
-        else:
-            steps += made
-    return steps
-
-
-_NOTHING = {
-    "LoadImage",
-    "EnsureChannelFirst",
-    "EnsureType",
-    "AddChannel",
-    "ToTensor",
-    "CastToType",
-    "ToDevice",
-    "SelectItems",
-}
-
-
-def _monai_step(kind: str, values: Raw, dims: int) -> list[Raw] | None:
-    """Steps of one transform; None where it is not known or holds code."""
-    if kind in _NOTHING:
-        return []
-    try:
-        if kind == "Orientation":
-            return [{"step": "orient", "code": str(values["axcodes"])[::-1]}]
-        if kind == "Spacing":
-            mode = values.get("mode", "bilinear")
-            how = "nearest" if mode == "nearest" else "linear"
-            spacing = [float(n) for n in values["pixdim"]][::-1]
-            return [
-                {
-                    "step": "resample",
-                    "spacing": spacing if len(spacing) == 3 else [*spacing, None],
-                    "interpolation": how,
-                }
-            ]
-        if kind == "ScaleIntensityRange":
-            low, high = float(values["a_min"]), float(values["a_max"])
-            bottom, top = float(values.get("b_min", 0) or 0), float(values.get("b_max", 1) or 1)
-            scale = (top - bottom) / (high - low)
-            made: list[Raw] = [{"step": "clip", "minimum": low, "maximum": high}] if values.get("clip") else []
-            return [*made, {"step": "affine", "scale": scale, "offset": bottom - low * scale}]
-        if kind == "NormalizeIntensity":
-            if values.get("subtrahend") is not None or values.get("divisor") is not None:
-                divisor = float(values.get("divisor") or 1)
-                return [
-                    {"step": "affine", "scale": 1 / divisor, "offset": -float(values.get("subtrahend") or 0) / divisor}
-                ]
-            zero = {"above": 0.0, "apply_outside": False} if values.get("nonzero") else {}
-            return [{"step": "zscore", "scope": "volume", **zero}]
-        if kind == "ScaleIntensity":
-            ends = [float(values.get("minv", 0.0)), float(values.get("maxv", 1.0))]
-            return [{"step": "minmax", "scope": "volume", "output": ends}]
-        if kind == "ScaleIntensityRangePercentiles":
-            clip = bool(values.get("clip"))
-            ends = [float(values["b_min"]), float(values["b_max"])]
-            return [
-                {
-                    "step": "minmax",
-                    "percentiles": [float(values["lower"]), float(values["upper"])],
-                    "output": ends,
-                    "clip": clip,
-                }
-            ]
-        if kind == "CropForeground":
-            margin = values.get("margin", 0)
-            return [{"step": "crop_to_foreground", "above": 0.0, "margin": int(margin)}]
-        if kind in ("Resize", "ResizeWithPadOrCrop", "CenterSpatialCrop", "SpatialPad"):
-            size = [int(n) for n in values["spatial_size"]][::-1]
-            step = "resize" if kind == "Resize" else "crop_or_pad"
-            return (
-                [{"step": step, "size": size if dims == 3 else [*size, None]}]
-                if step == "resize" or "Pad" in kind
-                else None
-            )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return None
-
-
-def _monai_window(plan: Raw, given: Raw, dims: int) -> Raw | None:
-    inferer = plan.get("inferer", {})
-    size = _plain(inferer.get("roi_size"), plan) if "SlidingWindow" in str(inferer.get("_target_", "")) else None
-    if (
-        size is None
-        and given.get("is_patch_data")
-        and all(isinstance(n, int) for n in given.get("spatial_shape", ["*"]))
-    ):
-        size = given["spatial_shape"]
-    if not isinstance(size, list) or not all(isinstance(n, int) for n in size) or len(size) != dims:
-        return None
-    overlap, mode = _plain(inferer.get("overlap", 0.25), plan), _plain(inferer.get("mode", "constant"), plan)
-    return {
-        "patch": [int(n) for n in size][::-1],
-        "overlap": float(overlap) if isinstance(overlap, (int, float)) else 0.25,
-        "blending": "gaussian" if mode == "gaussian" else "constant",
-    }
-
-
-def _monai_classes(result: Raw, plan: Raw) -> tuple[list[str], str]:
-    count = int(result.get("num_channels", 1))
-    if not 1 <= count <= _MOST_CLASSES:
-        raise ModelError(f"metadata.json: an output of {count:.6g} channels is not possible; get the bundle again.")
-    names = result.get("channel_def") or {}
-    ordered = [str(names.get(str(n), f"Class {n}")) for n in range(count)]
-    post = json.dumps(plan.get("postprocessing", {}))
-    sigmoid = count == 1 or '"sigmoid": true' in post
-    if (
-        not sigmoid
-        and count > 1
-        and "background" not in ordered[0].lower()
-        and '"softmax": true' not in post
-        and "argmax" not in post
-    ):
-        sigmoid = bool(names)
-    return (ordered, "sigmoid") if sigmoid else (ordered[1:], "softmax")
