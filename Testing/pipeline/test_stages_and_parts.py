@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scipy import ndimage
 
 from medseg import Volume, load_model, run
 from medseg.errors import ModelError
@@ -21,6 +22,7 @@ from medseg.model.manifest import Manifest
 from medseg.model.manifest.steps import ThickAxis
 from medseg.model.package import pack
 from medseg.pipeline.explain import explain
+from medseg.pipeline.preprocess import prepare
 from medseg.pipeline.preprocess.append_labels import resize_labels
 from support.packages import manifest, package
 
@@ -141,3 +143,24 @@ def test_parts_that_do_not_make_up_the_classes_are_refused(values: Any, match: s
     raw = manifest(classes=[{"value": 1, "name": "a"}, {"value": 2, "name": "b"}], joined=parts)
     with pytest.raises(ValueError, match=match):
         Manifest.model_validate(raw)
+
+
+def test_a_set_brings_the_image_to_its_spacing_as_scipy_does_and_back(tmp_path: Path) -> None:
+    """Outer voxel centres kept, decimals cut off, labels back by nearest voxel: the rule of TotalSegmentator."""
+    values = np.random.default_rng(0).normal(0, 300, (9, 14, 11)).astype(np.int16)
+    volume = Volume(values, Grid((11, 14, 9), (0.9, 0.8, 2.2), (3, 4, 5), np.diag([-1.0, -1, 1])), "CT", "v")
+    steps = [
+        {"step": "orient", "code": "RAS"},
+        {"step": "resample", "spacing": [1.5, 1.5, 1.5], "align_corners": True},
+        {"step": "quantise", "levels": 1, "towards_zero": True},
+    ]
+    output = {
+        "tensor": "y", "layout": "NCDHW", "activation": "softmax", "logits": True, "restore": "labels",
+    }  # fmt: skip
+    model = load_model(package(tmp_path / "set", above([100.5]), preprocessing=steps, output=output))
+    small = ndimage.zoom(values.T.astype(float), np.array([0.9, 0.8, 2.2]) / 1.5, mode="nearest", order=1)
+    prepared = prepare(model.manifest, [volume])
+    assert np.array_equal(prepared.array[0], small.astype(np.int32).T)
+    labels = (small.astype(np.int32) > 100).astype(np.uint8)
+    back = ndimage.zoom(labels, np.array(values.T.shape) / np.array(labels.shape), mode="nearest", order=0)
+    assert np.array_equal(run(model, volume, device="cpu").layers[0].labels, back.T)

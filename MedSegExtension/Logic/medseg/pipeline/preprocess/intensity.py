@@ -285,9 +285,9 @@ def _normalise_head(step: s.NormaliseHead, array: Array, axis: int, tags: Tags, 
 
 def _quantise(step: s.RoundTo, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
     """Rounded half to even, or cut off; in double precision: float32 cannot tell one half's neighbours at 65535."""
-    out = _copy(array)
-    for view in _slices(out, 1):
-        whole = (np.trunc if step.towards_zero else np.rint)(view.astype(np.float64) * step.levels)
+    out = np.empty(array.shape, np.float32)
+    for view, given in zip(_slices(out, 1), _slices(array, 1), strict=True):
+        whole = (np.trunc if step.towards_zero else np.rint)(given.astype(np.float64) * step.levels)
         view[...] = whole / step.levels
     return out
 

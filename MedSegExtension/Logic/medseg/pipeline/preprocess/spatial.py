@@ -68,14 +68,23 @@ def _resample(step: s.Resample, state: Prepared, masks: Masks, monitor: Monitor)
         grid = state.grid.along_patient_axes(step.spacing)
         move(state, grid, step.interpolation, float(state.array.min()))
     elif step.align_corners:
-        old = state.grid
-        size = [
-            n if w is None else max(1, round(n * s / w))
-            for n, s, w in zip(old.size, old.spacing, step.spacing, strict=True)
-        ]
-        move(state, old.resized(size, align_corners=True), step.interpolation)
+        _zoom(step, state)
     else:
         move(state, state.grid.with_spacing(step.spacing), step.interpolation)
+
+
+def _zoom(step: s.Resample, state: Prepared) -> None:
+    """Scipy's own zoom in double precision, axes in its order x, y, z: decimals may be cut off afterwards."""
+    old = state.grid
+    asked = zip(old.size, old.spacing, step.spacing, strict=True)
+    size = [n if w is None else max(1, round(n * s / w)) for n, s, w in asked]
+    grid = old.resized(size, align_corners=True)
+    if step.interpolation != "linear":
+        move(state, grid, step.interpolation)
+        return
+    factors = [new / n for new, n in zip(size, old.size, strict=True)]
+    moved = [ndimage.zoom(c.T, factors, output=np.float64, order=1, mode="nearest").T for c in state.array]
+    state.array, state.grid = np.stack(moved), grid
 
 
 def _resample_extent(step: s.ResampleExtent, state: Prepared, masks: Masks, monitor: Monitor) -> None:
