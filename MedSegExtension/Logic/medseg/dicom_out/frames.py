@@ -20,7 +20,8 @@ _LOADED_ELSEWHERE = 0.6
 def onto_frames(array: Array, grid: Grid, source: DicomSource, interpolation: Interpolation = "nearest") -> Array:
     """``array`` (K, J, I) on ``grid`` as (frame, row, column), in the order of ``source.frames``.
 
-    Where the frames are slices of the grid (also flipped or permuted) voxels are copied exactly. Where the volume was
+    Where the frames are the grid's slices it is ``array`` itself; where they lie on its lattice (flipped, permuted,
+    a part) voxels are copied exactly. Where the volume was
     interpolated from tilted or uneven slices, each frame takes the nearest voxels (labels) or interpolates (maps).
     A volume of as many slices as there are frames, which a program stacked without regard to their true places, is
     taken slice by slice. Raises `InputError` where the array does not lie on these images.
@@ -30,6 +31,8 @@ def onto_frames(array: Array, grid: Grid, source: DicomSource, interpolation: In
         if array.shape != frame.shape:
             raise InputError(_elsewhere(source, grid))
         return array
+    if source.regular and grid.same_as(source.grid):
+        return array  # the slices are the frames
     exact = all(lattice_map(grid, f.grid) is not None for f in (source.frames[0], source.frames[-1]))
     if (exact and source.regular and _covers(grid, source)) or grid.same_as(source.grid):
         return np.concatenate(
