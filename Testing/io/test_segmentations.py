@@ -206,7 +206,7 @@ def test_saving_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path, mo
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("medseg.output.files._check_whole", full)
+    monkeypatch.setattr("medseg.output.files.gzip_stream", full)
     with pytest.raises(InputError, match="disk full"):
         save_segmentation(path, [Layer(labels(GRID, 9), ())], GRID)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.seg.nrrd"]

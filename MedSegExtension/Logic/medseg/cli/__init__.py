@@ -145,10 +145,14 @@ def run(
     from .console import Command
 
     def body(command: Command) -> int:
-        from ..dicom_out.write import dicom_options
         from ..pipeline.run import RunOptions
         from .cases import run_command
 
+        objects = None
+        if as_dicom:
+            from ..dicom_out.write import dicom_options  # loads pydicom's tables of codes
+
+            objects = dicom_options(dicom_form, deidentify)
         options = RunOptions(
             device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
             parse_choices(choose), mirror,
@@ -166,7 +170,7 @@ def run(
             scene=scene,
             preview=preview,
             options=options,
-            dicom=dicom_options(dicom_form, deidentify) if as_dicom else None,
+            dicom=objects,
         )
 
     execute(body, as_json=as_json, debug=debug)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from .runs import Runs, runs_of
 
@@ -76,9 +76,9 @@ def joined(one: Box | None, other: Box | None) -> Box | None:
 def structure(connectivity: int, axis: int) -> Mask:
     """3x3x3 neighbourhood: 6, 18, 26 in 3D; 4, 8 within the slice normal to numpy axis ``axis``."""
     if connectivity in (6, 18, 26):
-        return np.asarray(ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity]))
+        return np.asarray(scipy.ndimage.generate_binary_structure(3, {6: 1, 18: 2, 26: 3}[connectivity]))
     flat = np.zeros((3, 3, 3), dtype=bool)
-    np.moveaxis(flat, axis, 0)[1] = ndimage.generate_binary_structure(2, {4: 1, 8: 2}[connectivity])
+    np.moveaxis(flat, axis, 0)[1] = scipy.ndimage.generate_binary_structure(2, {4: 1, 8: 2}[connectivity])
     return flat
 
 
@@ -98,7 +98,7 @@ def clumps(mask: Mask, gap: int = 1) -> Iterator[tuple[Box, Mask]]:
     blocks = tuple(where // block)
     occupied = np.zeros([-(-n // block) for n in mask.shape], dtype=bool)
     occupied[blocks] = True
-    numbers, _ = ndimage.label(occupied, structure=np.ones((3, 3, 3)), output=np.int32)
+    numbers, _ = scipy.ndimage.label(occupied, structure=np.ones((3, 3, 3)), output=np.int32)
     number = numbers[blocks]
     order = np.argsort(number, kind="stable")
     for part in np.split(where[:, order], np.flatnonzero(np.diff(number[order])) + 1, axis=1):
@@ -157,7 +157,7 @@ class Components:
     def each(self) -> Iterator[tuple[int, Box, Mask]]:
         """(number, box, mask there) of each component."""
         for piece in self.pieces:
-            for n, inner in enumerate(ndimage.find_objects(piece.labelled)):
+            for n, inner in enumerate(scipy.ndimage.find_objects(piece.labelled)):
                 yield piece.first + n, shifted(inner, piece.box), np.asarray(piece.labelled[inner] == n + 1)
 
     def largest(self, axis: int | None = None) -> Mask:
@@ -168,7 +168,7 @@ class Components:
             return keep
         best: dict[int, int] = {}
         for piece in self.pieces:
-            for n, inner in enumerate(ndimage.find_objects(piece.labelled), start=piece.first):
+            for n, inner in enumerate(scipy.ndimage.find_objects(piece.labelled), start=piece.first):
                 slice_number = piece.box[axis].start + inner[axis].start
                 if slice_number not in best or self.sizes[n] > self.sizes[best[slice_number]]:
                     best[slice_number] = n
@@ -193,7 +193,7 @@ def components(mask: Mask, connectivity: int, axis: int = 0) -> Components:
         if runs is not None:
             pieces.append(Piece(box, runs, first, runs.count))
         else:
-            labelled, count = ndimage.label(part, structure=neighbourhood, output=np.int32)
+            labelled, count = scipy.ndimage.label(part, structure=neighbourhood, output=np.int32)
             pieces.append(Piece(box, labelled, first, count))
         first += pieces[-1].count
     sizes = [piece.sizes() for piece in pieces]
@@ -211,4 +211,4 @@ def boxes_of(labels: npt.NDArray[Any]) -> list[Box | None]:
     inner = labels[box]
     if int(inner.max()) == 1:
         return [box]
-    return [None if found is None else shifted(found, box) for found in ndimage.find_objects(inner)]
+    return [None if found is None else shifted(found, box) for found in scipy.ndimage.find_objects(inner)]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from .components import Mask, bounding_box, structure
 
@@ -20,7 +20,7 @@ def filled(mask: Mask, axis: int | None) -> Mask:
     Enclosed is what no path of face neighbours (3D) or edge neighbours (slice) joins to the border of the array.
     """
     neighbourhood = structure(6, 0) if axis is None else structure(4, axis)
-    holes, count = ndimage.label(~mask, structure=neighbourhood, output=np.int32)
+    holes, count = scipy.ndimage.label(~mask, structure=neighbourhood, output=np.int32)
     is_open = np.zeros(count + 1, dtype=bool)
     is_open[0] = True
     for a in range(3):
@@ -55,7 +55,7 @@ def spread(labels: npt.NDArray[Any], spacing: tuple[float, float, float], distan
     reach = [int(np.ceil(distance / step)) for step in reversed(spacing)]
     around = tuple(slice(max(0, b.start - r), b.stop + r) for b, r in zip(box, reach, strict=True))
     part = labels[around]
-    far, nearest = ndimage.distance_transform_edt(part == 0, sampling=spacing[::-1], return_indices=True)
+    far, nearest = scipy.ndimage.distance_transform_edt(part == 0, sampling=spacing[::-1], return_indices=True)
     out = labels.copy()
     out[around] = np.where(far <= distance, part[tuple(nearest)], part)
     return out
@@ -63,13 +63,13 @@ def spread(labels: npt.NDArray[Any], spacing: tuple[float, float, float], distan
 
 def _eroded(mask: Mask, radius: int, axis: int | None) -> Mask:
     if radius <= _SCANNED_RADIUS:
-        return np.asarray(ndimage.binary_erosion(mask, _neighbourhood(radius, axis), border_value=1))
+        return np.asarray(scipy.ndimage.binary_erosion(mask, _neighbourhood(radius, axis), border_value=1))
     return ~_within(~mask, radius, axis)
 
 
 def _dilated(mask: Mask, radius: int, axis: int | None) -> Mask:
     if radius <= _SCANNED_RADIUS:
-        return np.asarray(ndimage.binary_dilation(mask, _neighbourhood(radius, axis)))
+        return np.asarray(scipy.ndimage.binary_dilation(mask, _neighbourhood(radius, axis)))
     return _within(mask, radius, axis)
 
 
@@ -85,9 +85,9 @@ def _within(mask: Mask, radius: int, axis: int | None) -> Mask:
     if axis is None:
         if not mask.any():
             return np.zeros_like(mask)
-        return np.asarray(ndimage.distance_transform_edt(~mask) <= radius)
+        return np.asarray(scipy.ndimage.distance_transform_edt(~mask) <= radius)
     out = np.zeros_like(mask)
     for n, one in enumerate(np.moveaxis(mask, axis, 0)):
         if one.any():
-            np.moveaxis(out, axis, 0)[n] = ndimage.distance_transform_edt(~one) <= radius
+            np.moveaxis(out, axis, 0)[n] = scipy.ndimage.distance_transform_edt(~one) <= radius
     return out

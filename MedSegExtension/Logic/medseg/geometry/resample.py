@@ -11,12 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from .grid import Grid, Index
 
 Interpolation = Literal["nearest", "linear", "bspline"]
-_INTERPOLATORS = {"nearest": sitk.sitkNearestNeighbor, "linear": sitk.sitkLinear, "bspline": sitk.sitkBSpline}
+_INTERPOLATORS = {"nearest": "sitkNearestNeighbor", "linear": "sitkLinear", "bspline": "sitkBSpline"}
 
 # Headers carry float32 numbers: lattices closer than this (in voxels, over the whole volume) are the same lattice.
 _LATTICE_TOLERANCE = 2e-3
@@ -62,6 +61,8 @@ def resample(
             return separable
     else:
         array = np.ascontiguousarray(array, dtype=np.float32)
+    import SimpleITK as sitk  # a third of a second, which exact copies need not wait for
+
     dtype = array.dtype
     carried = array.astype(np.uint8) if dtype == np.bool_ else array
     if carried.dtype == np.float16:
@@ -74,7 +75,7 @@ def resample(
         image,
         target.size,
         sitk.Transform(3, sitk.sitkIdentity),
-        _INTERPOLATORS[interpolation],
+        getattr(sitk, _INTERPOLATORS[interpolation]),
         target.origin,
         target.spacing,
         target.direction.ravel(),

@@ -37,6 +37,15 @@ def check_file(path: Path) -> bytes:
     return head
 
 
+def is_dicom_head(head: bytes) -> bool:
+    """True for a DICOM file by its first bytes: the ``DICM`` mark, or a data set without preamble."""
+    if head[128:132] == b"DICM":
+        return True
+    if len(head) < 8 or head[:2] not in (b"\x08\x00", b"\x02\x00") or head[3] != 0:
+        return False
+    return head[4:6].isupper() or int.from_bytes(head[4:8], "little") < 256
+
+
 def compact(array: Array, name: str, warnings: list[str]) -> Array:
     """Native byte order; integers as they are; double -> float32 unless that would lose more than rounding."""
     if array.dtype == np.bool_:

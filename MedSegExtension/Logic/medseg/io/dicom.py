@@ -14,10 +14,10 @@ from pydicom.valuerep import DSdecimal
 from ..errors import InputError
 from ..geometry.volume import Volume, chosen_frame
 from ..monitor import Monitor
-from ._common import Array, compact
+from ._common import Array, compact, is_dicom_head
 from .dicom_frames import KEYWORDS, frames_of
 from .dicom_pixels import modality_values, read_dataset, read_frames
-from .dicom_series import check_values, choose, is_dicom_head, is_dicomdir, modality_of, scan, scan_dicomdir
+from .dicom_series import check_values, choose, is_dicomdir, modality_of, scan, scan_dicomdir
 from .dicom_stack import Slice, build, in_order
 from .xray import is_film, read_film
 

@@ -16,7 +16,7 @@ from pydicom.multival import MultiValue
 
 from ..errors import InputError, damage_is
 from ..monitor import Monitor
-from ._common import check_file
+from ._common import check_file, is_dicom_head
 
 # Modality of storage classes, for files that lack the Modality tag (PS3.4 table B.5-1).
 MODALITY_OF_CLASS = {
@@ -225,15 +225,6 @@ def check_values(dataset: Any, keywords: Iterable[str], name: str) -> None:
         values = element.value if several else [element.value or 0]
         if any(isinstance(v, str) for v in values) or (several and dictionary_VM(keyword) == "1"):
             raise InputError(f"{name}: its {keyword} is not a valid number; correct the header or export it again.")
-
-
-def is_dicom_head(head: bytes) -> bool:
-    """True for a DICOM file by its first bytes: the ``DICM`` mark, or a data set without preamble."""
-    if head[128:132] == b"DICM":
-        return True
-    if len(head) < 8 or head[:2] not in (b"\x08\x00", b"\x02\x00") or head[3] != 0:
-        return False
-    return head[4:6].isupper() or int.from_bytes(head[4:8], "little") < 256
 
 
 def modality_of(header: Any) -> str | None:

@@ -18,10 +18,10 @@ from ..errors import InputError, damage_is
 from ..geometry.grid import Grid
 from ..geometry.volume import chosen_frame
 from ..monitor import Monitor
-from ._common import check_file
+from ._common import check_file, is_dicom_head
 from .dicom import NUMBERS, groups_of, slice_of, tags_of
 from .dicom_frames import Frame, frames_of
-from .dicom_series import check_values, choose, is_dicom_head, is_dicomdir, modality_of, scan, scan_dicomdir
+from .dicom_series import check_values, choose, is_dicomdir, modality_of, scan, scan_dicomdir
 from .dicom_stack import Slice, check_stack, faults, in_order, lie, slice_grids, volume_grid
 from .xray import film_place, is_film
 

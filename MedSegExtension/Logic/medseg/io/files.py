@@ -12,9 +12,7 @@ from ..errors import InputError, MedSegError, readable
 from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..monitor import Monitor
-from ._common import SUPPORTED, check_file, compact
-from .dicom import read_dicom
-from .dicom_series import is_dicom_head
+from ._common import SUPPORTED, check_file, compact, is_dicom_head
 from .itk import ItkImage, read_itk
 from .pictures import read_picture
 
@@ -41,6 +39,8 @@ def read_volume(
     path = Path(path)
     try:
         if path.is_dir():
+            from .dicom import read_dicom  # pydicom takes a third of a second to load
+
             volume = read_dicom(path, series, frame, monitor)
         else:
             head = check_file(path)
@@ -68,6 +68,8 @@ def read_volume(
 def _read_file(path: Path, head: bytes, series: str | int | None, frame: int | None, monitor: Monitor | None) -> Volume:
     name = path.name.lower()
     if is_dicom_head(head):
+        from .dicom import read_dicom
+
         return read_dicom(path, series, frame, monitor)
     if series is not None:
         raise InputError(f"{path.name} is not DICOM, so no series can be chosen in it; leave the series out.")

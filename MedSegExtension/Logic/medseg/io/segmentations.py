@@ -88,8 +88,7 @@ def _in_folder(folder: Path) -> Path:
 
 
 def _read(path: Path, names: Path | None, monitor: Monitor | None) -> Segmentation:
-    from ._common import check_file
-    from .dicom_series import is_dicom_head
+    from ._common import check_file, is_dicom_head
     from .headers import check_header
 
     head = check_file(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from ..geometry.components import Mask
 from ..geometry.volume import Volume
@@ -37,11 +37,11 @@ def split_sides(mask: Mask) -> Sides:
     that touch are one component across the film's middle: they are cut at the column with the fewest pixels in the
     middle third of their width. A component on one side of the film's middle is a single lung.
     """
-    numbers, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    numbers, count = scipy.ndimage.label(mask, structure=np.ones((3, 3)))
     if not count:
         return Sides(0, 0, "the segment is empty")
     sizes = np.bincount(numbers.ravel())[1:]
-    columns = [box[1] for box in ndimage.find_objects(numbers)]
+    columns = [box[1] for box in scipy.ndimage.find_objects(numbers)]
     order = np.argsort(-sizes, kind="stable")
     main = int(order[0])
     for other in (int(n) for n in order[1:] if sizes[n] >= _LEAST_SHARE * sizes[main]):
@@ -50,7 +50,7 @@ def split_sides(mask: Mask) -> Sides:
         if shared <= 0.5 * min(a.stop - a.start, b.stop - b.start):
             left, right = (a, b) if a.start + a.stop < b.start + b.stop else (b, a)
             cut = (left.stop + right.start) / 2
-            centres = np.array(ndimage.center_of_mass(mask, numbers, range(1, count + 1)))[:, 1] + 0.5
+            centres = np.array(scipy.ndimage.center_of_mass(mask, numbers, range(1, count + 1)))[:, 1] + 0.5
             centres[main], centres[other] = (a.start + a.stop) / 2, (b.start + b.stop) / 2
             low = int(sizes[centres < cut].sum())
             return Sides(low, int(sizes.sum()) - low)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import cdist
 
 from ..geometry.components import Box, Mask
 from ..geometry.grid import FloatArray, Grid
@@ -62,6 +60,9 @@ def shape_cells(box: Box, mask: Mask, grid: Grid) -> tuple[Cell, ...]:
 
 def _plane_diameter(points: FloatArray, axis: int, grid: Grid) -> float:
     """Greatest distance in mm of two of ``points`` (n, 3: i, j, k) that share their index on ``axis``."""
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import cdist
+
     order = np.argsort(points[:, axis], kind="stable")
     levels = points[order, axis]
     best = 0.0

@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import cdist
 
 from ..geometry.components import Box, Mask
 from ..geometry.grid import FloatArray, Grid
@@ -122,6 +119,10 @@ def maximum_diameter(mask: Mask, grid: Grid) -> float:
     mask has them (Image Biomarker Standardisation Initiative, L0JK). Exact: the two farthest points are corners of the
     convex hull.
     """
+    # Loaded on first use: runs without lesions do not wait for it.
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import cdist
+
     points = surface_points(mask)
     # Taking the shift off keeps digits where the origin is far away; distances do not depend on it.
     corners = (points - points.mean(axis=0)) @ grid.affine[:3, :3].T
@@ -162,7 +163,9 @@ def surface_area(mask: Mask, grid: Grid) -> float | None:
     right_angles = np.allclose(grid.direction.T @ grid.direction, np.eye(3), atol=1e-3)
     if np.count_nonzero(mask) < _LEAST_FOR_SPHERICITY or not right_angles:
         return None
-    itk: Any = sitk  # its Python classes carry no types
+    import SimpleITK
+
+    itk: Any = SimpleITK  # its Python classes carry no types
     # Intercepts at the border of the array are not counted, hence a rim of background.
     image = itk.GetImageFromArray(np.pad(mask, 1).astype(np.uint8))
     image.SetSpacing(grid.spacing)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..geometry.components import Mask
 
-_SLAB_VOXELS = 1 << 21
+_SLAB_VOXELS = 1 << 19
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def _restored(
 def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer, ...]:
     if manifest.output.activation == "sigmoid":
         shown = segment_classes(manifest.classes)
-        masks = (back(_bits(maps, item), "nearest", 0) > 0 for item in manifest.classes)
+        masks = (back(_bits(maps, item), "nearest", 0).view(np.bool_) for item in manifest.classes)
         return tuple(_mask_layer(mask, item) for mask, item in zip(masks, shown, strict=True))
     labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),)
@@ -138,7 +138,7 @@ def _restore_sigmoid(
         monitor.progress(n, len(manifest.classes), item.name)
         probability = back(maps.probability(item.sigmoid_channel), "linear", 0.0)
         if decided:
-            layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0) > 0, shown))
+            layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0).view(np.bool_), shown))
         else:
             layers.append(_mask_layer(probability > item.threshold, shown))
         if probabilities:
@@ -147,13 +147,15 @@ def _restore_sigmoid(
 
 
 def _bits(maps: Maps, item: OutputClass) -> npt.NDArray[np.uint8]:
+    """0 and 1, which stay so wherever they are moved: resampled to the nearest voxel they are a mask again."""
     return maps.mask(item.sigmoid_channel).view(np.uint8)
 
 
 def _mask_layer(mask: npt.NDArray[np.bool_], item: SegmentClass) -> Layer:
-    labels: npt.NDArray[Any] = np.zeros(mask.shape, dtype=_dtype([item]))
-    labels[mask] = item.value
-    return Layer(labels, (item,))
+    dtype = _dtype([item])
+    if item.value == 1 and dtype == np.uint8:
+        return Layer(mask.view(np.uint8), (item,))
+    return Layer(np.multiply(mask, dtype(item.value), dtype=dtype), (item,))
 
 
 def _restore_softmax(

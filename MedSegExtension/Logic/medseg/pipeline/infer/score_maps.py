@@ -95,6 +95,8 @@ class ScoreMaps:
         if self._bits is None:
             return np.asarray(self.labels() == channel)
         self._check(channel)
+        if self.channels == 1:
+            return np.asarray(self._bits[0].view(np.bool_))
         return np.asarray(self._bits[channel // 8] & np.uint8(1 << channel % 8) != 0)
 
     def logits(self) -> npt.NDArray[np.float16]:

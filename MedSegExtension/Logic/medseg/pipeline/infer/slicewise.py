@@ -22,10 +22,13 @@ def slice_batch(prepared: Prepared, positions: Sequence[int], neighbours: int) -
     Rows and columns are the axes of (K, J, I) that are left, in that order. Beyond the ends the edge slice is repeated.
     The neighbours become channels with the offset slowest: all channels of the slice before, then of the slice itself.
     """
-    slices = np.moveaxis(prepared.array, prepared.slice_axis, 0)
+    if not neighbours:
+        return np.asarray(prepared.slices(np.asarray(positions))[:, np.newaxis], dtype=np.float32)
     around = np.arange(-neighbours, neighbours + 1)
-    index = np.clip(np.asarray(positions)[:, np.newaxis] + around, 0, slices.shape[0] - 1)
-    return np.asarray(slices[index], dtype=np.float32)
+    index = np.clip(np.asarray(positions)[:, np.newaxis] + around, 0, prepared.slice_count - 1)
+    # Neighbours of neighbouring slices are the same slices: each is made once.
+    wanted, place = np.unique(index, return_inverse=True)
+    return np.asarray(prepared.slices(wanted)[place.reshape(index.shape)], dtype=np.float32)
 
 
 def run_slicewise(plan: Slicewise, prepared: Prepared, runner: Runner, store: Store) -> ScoreMaps | Scores:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from ...geometry.grid import Grid
 from ...monitor import Monitor
@@ -37,8 +37,8 @@ _SCALP = 20
 # In-plane pixel sizes, in mm, that the constants were made for (0.9), with room.
 _PIXEL_MM = (0.7, 1.15)
 
-_CROSS = ndimage.generate_binary_structure(2, 1)
-_ALL_NEIGHBOURS = ndimage.generate_binary_structure(2, 2)
+_CROSS = scipy.ndimage.generate_binary_structure(2, 1)
+_ALL_NEIGHBOURS = scipy.ndimage.generate_binary_structure(2, 2)
 # The eight neighbours (row, column) in order of rotation, starting to the right.
 _AROUND = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))
 
@@ -62,7 +62,7 @@ def unsharp_mask(slice2d: FloatArray, sigma: float = 1.0, amount: float = 1.5) -
     slice whose maximum is 0 needs no exception. The Gaussian is cut at 4 sigma and mirrors the edge pixels.
     """
     x = np.asarray(slice2d, dtype=np.float64)
-    sharp = x + amount * (x - ndimage.gaussian_filter(x, sigma))
+    sharp = x + amount * (x - scipy.ndimage.gaussian_filter(x, sigma))
     return np.asarray(np.clip(sharp, x.min(), x.max()))
 
 
@@ -76,10 +76,10 @@ def head_ellipse(slice2d: FloatArray) -> Ellipse | None:
     if not x.size or x.max() <= 0:
         return None
     mask = np.pad(255 * (x / x.max()) > _HEAD_ABOVE, _MARGIN)
-    mask = ndimage.binary_opening(mask, _CROSS)
-    mask = ndimage.binary_closing(mask, _CROSS)
-    mask = ndimage.binary_dilation(mask, _CROSS)
-    mask = ndimage.binary_closing(mask, _CROSS, iterations=4)
+    mask = scipy.ndimage.binary_opening(mask, _CROSS)
+    mask = scipy.ndimage.binary_closing(mask, _CROSS)
+    mask = scipy.ndimage.binary_dilation(mask, _CROSS)
+    mask = scipy.ndimage.binary_closing(mask, _CROSS, iterations=4)
     outline = _largest_outline(mask)
     return None if outline is None else fit_ellipse(outline - _MARGIN)
 
@@ -98,7 +98,7 @@ def head_mask(slice2d: FloatArray, ellipse: Ellipse | None = None) -> BoolArray:
         angle=ellipse.angle + math.pi / 2,
     )
     filled = fill_ellipse(turned, (shape[1] + 2 * _MARGIN, shape[0] + 2 * _MARGIN)).T[::-1]
-    eroded = ndimage.binary_erosion(filled, _CROSS, iterations=_SCALP, border_value=1)
+    eroded = scipy.ndimage.binary_erosion(filled, _CROSS, iterations=_SCALP, border_value=1)
     return np.asarray(eroded[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN])
 
 
@@ -170,8 +170,8 @@ def resize_slice(slice2d: FloatArray, size: tuple[int, int]) -> FloatArray:
     """
     x = np.asarray(slice2d, dtype=np.float64)
     factors = [old / new for old, new in zip(x.shape, size, strict=True)]
-    smooth = ndimage.gaussian_filter(x, [max(0.0, (f - 1) / 2) for f in factors], mode="mirror")
-    return np.asarray(ndimage.zoom(smooth, [1 / f for f in factors], order=1, mode="mirror", grid_mode=True))
+    smooth = scipy.ndimage.gaussian_filter(x, [max(0.0, (f - 1) / 2) for f in factors], mode="mirror")
+    return np.asarray(scipy.ndimage.zoom(smooth, [1 / f for f in factors], order=1, mode="mirror", grid_mode=True))
 
 
 def fit_ellipse(points: npt.ArrayLike) -> Ellipse | None:
@@ -280,8 +280,8 @@ def _check_pixels(spacing: list[float], monitor: Monitor) -> None:
 
 def _largest_outline(mask: BoolArray) -> npt.NDArray[np.float64] | None:
     """Corners (n, 2) of the outer border that encloses the largest area among the 8-connected objects, or None."""
-    labels, _ = ndimage.label(mask, _ALL_NEIGHBOURS)
-    boxes = ndimage.find_objects(labels)
+    labels, _ = scipy.ndimage.label(mask, _ALL_NEIGHBOURS)
+    boxes = scipy.ndimage.find_objects(labels)
     largest, area = None, -1.0
     order = sorted(range(len(boxes)), key=lambda n: -math.prod(s.stop - s.start for s in boxes[n]))
     for n in order:

@@ -31,8 +31,14 @@ _CAFFE_BGR = (103.939, 116.779, 123.68)
 _WHOLE = 0.01
 
 
-def apply_intensity(step: s.Step, array: Array, axis: int, tags: Tags, monitor: Monitor) -> Float32Array:
-    """The result of an intensity step, a new float32 array.
+class _Own(np.ndarray[Any, Any]):
+    """An array that a step may change in place of making a new one."""
+
+
+def apply_intensity(
+    step: s.Step, array: Array, axis: int, tags: Tags, monitor: Monitor, *, reuse: bool = False
+) -> Float32Array:
+    """The result of an intensity step, a new float32 array, or ``array`` itself, changed, where ``reuse`` allows that.
 
     ``array``: (C, K, J, I). ``axis``: numpy axis (1..3) normal to the slices. ``tags``: the volume's DICOM values by
     keyword. Raises `ModelError` where the step does not fit the array (channels, window width, empty range).
@@ -40,11 +46,13 @@ def apply_intensity(step: s.Step, array: Array, axis: int, tags: Tags, monitor: 
     function = _FUNCTIONS.get(type(step))
     if function is None:
         raise ModelError(f"{getattr(step, 'step', type(step).__name__)!r} is not an intensity step.")
-    return function(step, array, axis, tags, monitor)
+    return np.asarray(function(step, array.view(_Own) if reuse else array, axis, tags, monitor))
 
 
 def _copy(array: Array) -> Float32Array:
-    return np.array(array, dtype=np.float32, order="C")
+    if isinstance(array, _Own) and array.dtype == np.float32 and array.flags.c_contiguous and array.flags.writeable:
+        return np.asarray(array)
+    return np.array(array, dtype=np.float32, order="C", subok=False)
 
 
 def _slices(array: Array, axis: int) -> Iterator[Array]:

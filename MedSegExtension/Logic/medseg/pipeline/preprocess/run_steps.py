@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,12 @@ from ...model.manifest.steps import AppendLabels, Window
 from ...monitor import Monitor
 from ...result import Result
 from .intensity import apply_intensity
-from .spatial import SPATIAL, apply_spatial
+from .on_demand import OnDemand, is_pointwise
+from .spatial import SPATIAL, apply_spatial, stacked
 from .state import Prepared
+
+# Voxels of a volume whose network input is large enough to be made slice by slice.
+_WORTH_WAITING = 1 << 23
 
 WindowOverride = Sequence[tuple[float, float]]
 
@@ -45,11 +50,12 @@ def prepare(
     grid = first.grid if region is None else region
     channels = [_on_grid(volume, grid, monitor) for volume in volumes]
     dtype = np.result_type(*channels)
-    state = Prepared(np.stack(channels).astype(dtype, copy=False), grid, manifest.inference.plane, tags=first.tags)
+    state = Prepared(stacked(channels).astype(dtype, copy=False), grid, manifest.inference.plane, tags=first.tags)
     state.keep_nonzero = any(isinstance(step, AppendLabels) for step in manifest.preprocessing)
     state.keep_ways = manifest.output.way_back == "steps"
     state.note(f"input: {grid}, values {state.value_range()}")
-    for step in manifest.preprocessing:
+    later: OnDemand | None = None
+    for number, step in enumerate(manifest.preprocessing):
         monitor.checkpoint()
         if type(step) in SPATIAL:
             apply_spatial(step, state, masks or {}, monitor)
@@ -57,10 +63,28 @@ def prepare(
             continue
         if isinstance(step, Window) and windows is not None:
             step = _overridden(step, windows, monitor)
-        state.array = apply_intensity(step, state.array, state.slice_axis, state.tags, monitor)
+        if later is None and _can_wait(manifest, number, state):
+            later = OnDemand(state.array)
+            state.array = later  # type: ignore[assignment]
+        if later is not None:
+            later.then(partial(apply_intensity, step, axis=state.slice_axis, tags=state.tags, monitor=monitor))
+        else:
+            ours = not any(np.may_share_memory(state.array, volume.array) for volume in volumes)
+            state.array = apply_intensity(step, state.array, state.slice_axis, state.tags, monitor, reuse=ours)
         state.note(f"{step.step}: {state.array.shape[0]} channel(s), values {state.value_range()}")
-    state.array = np.ascontiguousarray(state.array, dtype=np.float32)
+    if later is None:
+        state.array = np.ascontiguousarray(state.array, dtype=np.float32)
     return state
+
+
+def _can_wait(manifest: Manifest, number: int, state: Prepared) -> bool:
+    """True where the steps from ``number`` on may be done slice by slice when the network is fed."""
+    return (
+        manifest.inference.mode == "slicewise"
+        and state.array.size >= _WORTH_WAITING
+        and state.array.dtype in (np.uint8, np.int8, np.uint16, np.int16)
+        and all(is_pointwise(step) for step in manifest.preprocessing[number:])
+    )
 
 
 def _on_grid(volume: Volume, grid: Grid, monitor: Monitor) -> npt.NDArray[Any]:

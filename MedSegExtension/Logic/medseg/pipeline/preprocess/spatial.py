@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy
 
 from ...errors import InputError, ModelError
 from ...geometry.grid import Grid
@@ -48,10 +48,15 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
 
 def move(state: Prepared, grid: Grid, interpolation: Interpolation, fill: float = 0.0) -> None:
     """Resample all channels of ``state`` onto ``grid``."""
-    state.array = np.stack(
+    state.array = stacked(
         [resample(channel, state.grid, grid, interpolation=interpolation, fill=fill) for channel in state.array]
     )
     state.grid = grid
+
+
+def stacked(channels: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """(C, K, J, I) of ``channels`` (K, J, I); of one channel without a copy."""
+    return channels[0][np.newaxis] if len(channels) == 1 else np.stack(channels)
 
 
 def _orient(step: s.Orient, state: Prepared, masks: Masks, monitor: Monitor) -> None:
@@ -108,7 +113,7 @@ def _resize(step: s.Resize, state: Prepared, masks: Masks, monitor: Monitor) -> 
     if step.antialias:
         sigma = [max(0.0, (factor[a] - 1) / 2) for a in (2, 1, 0)]
         state.array = np.stack(
-            [ndimage.gaussian_filter(c.astype(np.float32), sigma, mode="mirror") for c in state.array]
+            [scipy.ndimage.gaussian_filter(c.astype(np.float32), sigma, mode="mirror") for c in state.array]
         )
     if step.keep_aspect:
         start = ((np.array(old) - 1) - (np.array(size) - 1) * factor) / 2

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...geometry.grid import Grid
 from .extent import Extent
+from .on_demand import OnDemand
 from .way_back import Way
 
 
@@ -17,13 +18,14 @@ from .way_back import Way
 class Prepared:
     """The network's input.
 
-    ``array``: (C, K, J, I), float32 once preparation is done. ``grid``: where its voxels are. ``plane``: in which
-    slices count. ``slice_grids``: set once a per-slice step (the head fit) gave each slice a grid of its own; then
-    ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken (slice
-    n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs. ``nonzero``:
-    where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where ``keep_nonzero``, for a
-    later step. ``ways``: how each spatial step is undone, where ``keep_ways``. ``trace``: one sentence a step, for
-    `explain` and the provenance.
+    ``array``: (C, K, J, I), float32 once preparation is done; of a large volume for a slice-wise network it may be an
+    `on_demand.OnDemand`, of which `slices` makes those that are fed. ``grid``: where its voxels are. ``plane``: in
+    which slices count. ``slice_grids``: set once a per-slice step (the head fit) gave each slice a grid of its own;
+    then ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken
+    (slice n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs.
+    ``nonzero``: where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where
+    ``keep_nonzero``, for a later step. ``ways``: how each spatial step is undone, where ``keep_ways``. ``trace``: one
+    sentence a step, for `explain` and the provenance.
     """
 
     array: npt.NDArray[Any]
@@ -49,6 +51,12 @@ class Prepared:
         """Number of slices in `plane`."""
         return int(self.array.shape[self.slice_axis])
 
+    def slices(self, positions: npt.NDArray[np.intp]) -> npt.NDArray[Any]:
+        """Slices in `plane` at ``positions`` (N,): (N, C, and the two spatial axes that are left)."""
+        if isinstance(self.array, OnDemand):
+            return self.array.slices(self.slice_axis, positions)
+        return np.asarray(np.moveaxis(self.array, self.slice_axis, 0)[positions])
+
     def slice_grid(self, position: int) -> Grid:
         """The one-voxel-thick grid of slice ``position``."""
         if self.slice_grids is not None:
@@ -61,4 +69,4 @@ class Prepared:
 
     def value_range(self) -> str:
         """Least and greatest value, for the trace."""
-        return f"{float(np.min(self.array)):.4g} to {float(np.max(self.array)):.4g}"
+        return f"{float(self.array.min()):.4g} to {float(self.array.max()):.4g}"

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from ...errors import ModelError
 from ...model.manifest.steps import Window
@@ -45,6 +44,8 @@ def window_in_place(x: Float32Array, level: float, width: float, function: str, 
     if function == "SIGMOID":
         x -= np.float32(level)
         x *= np.float32(4 / width)
+        from scipy.special import expit
+
         expit(x, out=x)
     elif function == "LINEAR" and width == 1:
         np.greater(x, level - 0.5, out=x, casting="unsafe")
