@@ -8,7 +8,6 @@ the process it runs in.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
 import threading
@@ -37,9 +36,7 @@ def say(kind: str, text: str) -> None:
 
 
 def _load() -> None:
-    """Import what takes long, while the parent still has other work, which comes first where cores are short."""
-    if hasattr(os, "nice"):
-        os.nice(5)
+    """Import what takes long, while the parent still has other work."""
     from . import bundle, focus, headless, preview, scene_nodes, views  # noqa: F401
 
 

@@ -198,8 +198,7 @@ class Store:
         probabilities = self.activate(values)
         if maps._bits is not None:
             assert self._thresholds is not None
-            above = probabilities > self._thresholds.reshape(-1, 1, 1, 1)
-            maps._bits[(slice(None), *region)] = np.packbits(above, axis=0, bitorder="little")
+            _pack(probabilities, self._thresholds, maps._bits[(slice(None), *region)])
         if maps._fixed is not None:
             for channel, values in enumerate(probabilities):
                 # The half rounds to the nearest step.
@@ -279,6 +278,17 @@ class Store:
         top = max(c.value for c in self.manifest.classes)
         overlapping = max(c.sigmoid_channel for c in self.manifest.classes) + 1
         return {"softmax": top + 1, "sigmoid": overlapping, "labels": 1}[self.output.activation]
+
+
+def _pack(probabilities: FloatArray, thresholds: FloatArray, out: npt.NDArray[np.uint8]) -> None:
+    """Whether each channel is above its threshold, as bits: ``numpy.packbits`` takes 20 times as long on axis 0."""
+    for channel, (values, threshold) in enumerate(zip(probabilities, thresholds, strict=True)):
+        byte, bit = out[channel // 8], channel % 8
+        above = np.greater(values, threshold)
+        if not bit:
+            byte[...] = above
+        else:
+            np.bitwise_or(byte, above.view(np.uint8) << np.uint8(bit), out=byte)
 
 
 def first_greatest(values: FloatArray, out: Array) -> None:
