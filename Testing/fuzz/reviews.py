@@ -28,7 +28,7 @@ from support.io_samples import nifti_bytes
 from .kind import Files, Kind
 
 #: A case of these kinds reads and writes several files.
-_TESTED = 50
+_TESTED = 30
 _GRID = Grid((8, 7, 5), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), np.eye(3))
 _CLASSES = (SegmentClass(1, "a", (1.0, 0.0, 0.0), lesion=True), SegmentClass(2, "b", (0.0, 1.0, 0.0), lesion=True))
 _LABELS = np.zeros((5, 7, 8), np.uint8)
@@ -150,21 +150,21 @@ def _table_kind(name: str, table: bytes) -> Kind:
     def read(folder: Path) -> Any:
         return read_table(folder / name), read_segmentation(folder / "labels.nii", names=folder / name)
 
-    return Kind(f"names-{name.split('.')[-1]}", "masks", _with_table(name, table), read, damage=(name,))
+    return Kind(f"names-{name.split('.')[-1]}", "volumes", _with_table(name, table), read, damage=(name,))
 
 
 _EVERY = [
-    Kind("mask-layers", "masks", _segmentation(2), _read_segmentation),
-    Kind("mask-labelled", "masks", _segmentation(1), _read_segmentation),
+    Kind("mask-layers", "volumes", _segmentation(2), _read_segmentation),
+    Kind("mask-labelled", "volumes", _segmentation(1), _read_segmentation),
     *(_table_kind(name, table) for name, table in _TABLES.items()),
-    Kind("review", "reviews", _case_files, _reopen, json=True, damage=("review.json",)),
-    Kind("review-bytes", "reviews", _case_files, _reopen, damage=("review.json", "reviewed.seg.nrrd")),
-    Kind("review-steps", "reviews", _case_files, _reopen, damage=("steps.jsonl",)),
-    Kind("review-readers", "reviews", _two_readers, _agree, json=True, damage=("reader-AB/c/review.json",)),
-    Kind("review-alone", "reviews", _case_files, lambda folder: read_case(folder), json=True, damage=("review.json",)),
-    Kind("form", "reviews", lambda: {"form.json": json.dumps(_FORM).encode()}, lambda f: read_form(f / "form.json"),
+    Kind("review", "messages", _case_files, _reopen, json=True, damage=("review.json",)),
+    Kind("review-bytes", "messages", _case_files, _reopen, damage=("review.json", "reviewed.seg.nrrd")),
+    Kind("review-steps", "messages", _case_files, _reopen, damage=("steps.jsonl",)),
+    Kind("review-readers", "messages", _two_readers, _agree, json=True, damage=("reader-AB/c/review.json",)),
+    Kind("review-alone", "messages", _case_files, lambda folder: read_case(folder), json=True, damage=("review.json",)),
+    Kind("form", "messages", lambda: {"form.json": json.dumps(_FORM).encode()}, lambda f: read_form(f / "form.json"),
          json=True),
-    Kind("case-list", "reviews", _case_list, lambda f: find_cases(f / "cases.csv"), damage=("cases.csv",)),
-    Kind("peer-csv", "reviews", lambda: {"p.csv": _PEER}, lambda f: read_segmentation_review(f / "p.csv")),
+    Kind("case-list", "messages", _case_list, lambda f: find_cases(f / "cases.csv"), damage=("cases.csv",)),
+    Kind("peer-csv", "messages", lambda: {"p.csv": _PEER}, lambda f: read_segmentation_review(f / "p.csv")),
 ]  # fmt: skip
 KINDS = [replace(kind, tested=_TESTED) for kind in _EVERY]
