@@ -119,7 +119,9 @@ class CaseSession:
         if masks is None:
             masks = no_mask(read.volume.grid)
             why = self.list.problems.get(n) or self.runs.why_not()
-            told.append(_("{case} has no mask, so what you draw is the first. {why}").format(case=case.name, why=why))
+            told.insert(
+                0, _("{case} has no mask, so what you draw is the first. {why}").format(case=case.name, why=why)
+            )
         image_file, mask_file = ("" if p is None else p.name for p in (files.image, files.mask))
         work = Work(
             case.name, node, masks, self.list.folder(n), reader=self.list.reader, model_id=masks.model_id,
@@ -134,6 +136,8 @@ class CaseSession:
         self.list.problems.pop(n, None)
         kept = self._host.reviewing.kept
         self._before = _done_on(kept)
+        if kept.state == "to do":
+            kept.state = "in progress"
         self.list.put(n, kept)
         self._write_place()
         self._on_change(n)

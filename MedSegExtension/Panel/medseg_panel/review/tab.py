@@ -29,6 +29,8 @@ from .threshold import ThresholdSection
 _DRAWN, _COUNTED = 150, 400
 #: Milliseconds after which the finding that is looked at is kept as the one to go on with.
 _PLACE = 1000
+#: Letters of the status that are shown; all are in its tool tip.
+_LONG = 260
 
 
 class ReviewTab:
@@ -285,7 +287,10 @@ class ReviewTab:
             total = len(review.findings)
             lines.append(words.format(case=self.reviewing.work.case, left=review.left, total=total))
         lines.append(self._words)
-        self.ui.status.text = " ".join(line for line in lines if line)
+        words = " ".join(line for line in lines if line)
+        # What reading a difficult series has to say may take half of the tab.
+        self.ui.status.text = words if len(words) <= _LONG else words[:_LONG].rsplit(" ", 1)[0] + " ..."
+        self.ui.status.toolTip = words
 
     def _apply_fade(self) -> None:
         if self.reviewing is not None:
