@@ -88,7 +88,7 @@ def _zoom(step: s.Resample, state: Prepared) -> None:
         move(state, grid, step.interpolation)
         return
     factors = [new / n for new, n in zip(size, old.size, strict=True)]
-    moved = [ndimage.zoom(c.T, factors, output=np.float64, order=1, mode="nearest").T for c in state.array]
+    moved = [scipy.ndimage.zoom(c.T, factors, output=np.float64, order=1, mode="nearest").T for c in state.array]
     state.array, state.grid = np.stack(moved), grid
 
 
