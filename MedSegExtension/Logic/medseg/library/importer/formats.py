@@ -116,11 +116,15 @@ def _folder_kind(folder: Path) -> Kind:
         return "nnunet"
     if any(_is_nnunet_zip(z) for z in sorted(folder.glob("*.zip"))[:16]):
         return "nnunet"
-    for place in (folder, folder / "configs"):
+    for place in (folder, folder / "configs", *folder.glob("*/configs")):
         if (place / "metadata.json").is_file():
             return "monai"
     if reads(folder):
         return "raidionics"
+    if any(
+        (place / "model.pt").is_file() and (place / "labels.csv").is_file() for place in (folder, *folder.glob("*/"))
+    ):
+        return "auto3dseg"
     if (folder / "model.json").is_file():
         return "tfjs"
     raise ModelError(

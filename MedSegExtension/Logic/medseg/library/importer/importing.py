@@ -117,11 +117,12 @@ def _converted(
 
 def _from_folder(path: Path, kind: Kind, options: ImportOptions, monitor: Monitor) -> tuple[dict[str, Any], Converted]:
     """Manifest and network of a folder, or of an archive of one, that describes itself."""
+    from .auto3dseg import convert_auto3dseg
     from .monai import convert_monai
     from .raidionics import convert_raidionics
     from .unpacking import unpacked
 
-    convert = {"monai": convert_monai, "raidionics": convert_raidionics}[kind]
+    convert = {"monai": convert_monai, "auto3dseg": convert_auto3dseg, "raidionics": convert_raidionics}[kind]
     if path.is_file() and zipfile.is_zipfile(path):
         with unpacked(path) as folder:
             return convert(folder, options, monitor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -13,11 +14,17 @@ from .monai_output import Postprocessing
 from .monai_transforms import Preprocessing
 
 
-def probe(before: Preprocessing, patch: list[int]) -> Raw:
+class Steps(Protocol):
+    """Something with the ``steps`` of a manifest."""
+
+    steps: list[Raw]
+
+
+def probe(before: Steps, patch: list[int], bounds: list[float] | None = None) -> Raw:
     """Size and spacing (x, y, z) of the probe image, and the range of its values."""
     spacing = [1.0, 1.0, 1.0]
     code = "SAR"
-    low, high = 0.0, 200.0
+    low, high = (float(bounds[0]), float(bounds[1])) if bounds else (0.0, 200.0)
     for step in before.steps:
         if step["step"] == "orient":
             code = step["code"]

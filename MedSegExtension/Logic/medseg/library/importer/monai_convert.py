@@ -54,6 +54,29 @@ def read_weights(torch, path):
         raise Refused(f"{Path(path).name} cannot be read as weights ({first(error)})") from error
 
 
+def read_settings(torch, path):
+    """The settings of an Auto3DSeg checkpoint as plain values."""
+    content = read_weights(torch, path)
+    config = content.get("config") if isinstance(content, dict) else None
+    if not isinstance(config, dict) or "state_dict" not in content:
+        raise Refused(f"{Path(path).name} has no settings inside; it is no Auto3DSeg model")
+    names = (
+        "network", "roi_size", "normalize_mode", "intensity_bounds", "extra_modalities", "orientation_ras",
+        "crop_foreground", "resample_resolution", "sigmoid",
+    )  # fmt: skip
+    return {name: plain(config[name]) for name in names if name in config}
+
+
+def plain(value):
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
 def state_dict(torch, content, name):
     if isinstance(content, dict) and content and all(isinstance(v, torch.Tensor) for v in content.values()):
         found = content
@@ -163,10 +186,21 @@ def probe_image(request):
     return image, spacing
 
 
+def squash(torch, kind):
+    """The functions that SlicerMONAIAuto3DSeg puts behind a normalisation."""
+    return {
+        "sigmoid": torch.sigmoid,
+        "tanh": lambda x: 3 * torch.tanh(x / 3),
+        "pet": lambda x: torch.sigmoid((x - x.min()) / x.std()),
+    }[kind]
+
+
 def transform(monai, torch, item):
     """One of MONAI's transforms; its arguments are literals, but for dtypes and thresholds."""
     name = item["_target_"].split(".")[-1]
     arguments = {k: v for k, v in item.items() if k not in ("_target_", "_disabled_", "_desc_", "_mode_", "_requires_")}
+    if name == "Squash":
+        return monai.transforms.Lambdad(keys=item["keys"], func=squash(torch, item["function"]))
     for key, value in list(arguments.items()):
         if isinstance(value, dict) and set(value) == {"above"}:
             limit = value["above"]
@@ -230,6 +264,9 @@ def main():
     import torch
 
     torch.set_grad_enabled(False)
+    if "settings" in request:
+        Path(sys.argv[2]).write_text(json.dumps(read_settings(torch, request["settings"])), encoding="utf-8")
+        return
     if not zipfile.is_zipfile(request["file"]):
         raise Refused(f"{Path(request['file']).name} is no file of PyTorch 1.6 or newer, or is cut off; get it again")
     import monai

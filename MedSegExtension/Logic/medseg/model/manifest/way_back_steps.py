@@ -90,13 +90,16 @@ class CropBox(Step):
 
     ``range_fraction``: of the first channel, values at or above this share of its range, rounded down to a whole number
     (Raidionics), in place of ``above``. ``beyond``: the box may reach beyond the image, where it is 0. Then it grows to
-    a multiple of ``divisible``, half on either side, beyond the image too.
+    a multiple of ``divisible``, half on either side, beyond the image too. ``as_stored``: the box is looked for in the
+    first channel before the first spatial step, and its numbers are used here (SlicerMONAIAuto3DSeg turns the image in
+    between).
     """
 
     step: Literal["crop_box"]
     above: float = 0.0
     range_fraction: float | None = Field(default=None, gt=0, lt=1)
     channels: list[int] | None = None
+    as_stored: bool = False
     margin: tuple[Margin, Margin, Margin] = (0, 0, 0)
     beyond: bool = False
     divisible: tuple[Size, Size, Size] = (1, 1, 1)
@@ -107,6 +110,7 @@ class Standardise(Step):
 
     ``nonzero``: only values that are not 0 are looked at and changed. ``together``: one mean for all channels.
     ``subtract`` and ``divide``: one number for all channels, or one for each. A deviation of 0 is taken as 1.
+    ``channels``: only these; the others stay as they are.
     """
 
     step: Literal["standardise"]
@@ -114,6 +118,7 @@ class Standardise(Step):
     together: bool = False
     subtract: list[float] | None = None
     divide: list[float] | None = None
+    channels: list[int] | None = None
 
 
 class Rescale(Step):
@@ -131,11 +136,15 @@ class Rescale(Step):
 
 
 class Squash(Step):
-    """``sigmoid``: logistic function; ``tanh``: ``scale * tanh(x / scale)``; ``pet``: logistic of (x - min) / std."""
+    """``sigmoid``: logistic function; ``tanh``: ``scale * tanh(x / scale)``; ``pet``: logistic of (x - min) / std.
+
+    ``channels``: only these; the others stay as they are.
+    """
 
     step: Literal["squash"]
     function: Literal["sigmoid", "tanh", "pet"]
     scale: float = Field(default=1.0, gt=0)
+    channels: list[int] | None = None
 
 
 class AppendDifference(Step):

@@ -14,7 +14,7 @@ from ...geometry.grid import Grid
 from ...geometry.resample import lattice_map, resample
 from ...geometry.volume import Volume
 from ...model.manifest.schema import Manifest
-from ...model.manifest.steps import AppendLabels, Window
+from ...model.manifest.steps import AppendLabels, CropBox, Window
 from ...monitor import Monitor
 from ...result import Result
 from .intensity import apply_intensity
@@ -52,6 +52,7 @@ def prepare(
     dtype = np.result_type(*channels)
     state = Prepared(stacked(channels).astype(dtype, copy=False), grid, manifest.inference.plane, tags=first.tags)
     state.keep_nonzero = any(isinstance(step, AppendLabels) for step in manifest.preprocessing)
+    state.keep_stored = any(isinstance(step, CropBox) and step.as_stored for step in manifest.preprocessing)
     state.keep_ways = manifest.output.way_back == "steps"
     state.note(f"input: {grid}, values {state.value_range()}")
     later: OnDemand | None = None

@@ -40,6 +40,8 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow fit_head.")  # type: ignore[attr-defined]
     if state.extent is not None and not isinstance(step, s.AppendLabels):
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow resample_extent.")  # type: ignore[attr-defined]
+    if state.keep_stored and state.stored is None:
+        state.stored = state.array[0].transpose(2, 1, 0)
     before, known = state.grid, len(state.ways)
     SPATIAL[type(step)](step, state, masks, monitor)
     if state.keep_ways and len(state.ways) == known and not isinstance(step, s.AppendLabels | s.ApplyMask):
@@ -216,7 +218,7 @@ def _crop_centre(step: s.CropCentre, state: Prepared, masks: Masks, monitor: Mon
 
 
 def _crop_box(step: s.CropBox, state: Prepared, masks: Masks, monitor: Monitor) -> None:
-    grid = crop_box(step, state.array, state.grid)
+    grid = crop_box(step, state.array, state.grid, state.stored)
     if grid is None:
         monitor.warn("The volume was not cropped to its foreground: there is none.")
     else:

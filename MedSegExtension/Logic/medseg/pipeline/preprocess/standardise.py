@@ -17,6 +17,8 @@ Float32Array = npt.NDArray[np.float32]
 
 def standardise(step: s.Standardise, array: Array) -> Float32Array:
     """A new float32 array (C, K, J, I); `ModelError` where there is not one number for each channel."""
+    if step.channels is not None:
+        return _some(step, step.channels, array, standardise)
     out = np.array(array, dtype=np.float32, order="C")
     subtract, divide = _each(step.subtract, len(out), "subtract"), _each(step.divide, len(out), "divide")
     parts = [out] if step.together else list(out)
@@ -65,6 +67,8 @@ def rescale(step: s.Rescale, array: Array) -> Float32Array:
 
 def squash(step: s.Squash, array: Array) -> Float32Array:
     """A new float32 array (C, K, J, I)."""
+    if step.channels is not None:
+        return _some(step, step.channels, array, squash)
     x = np.array(array, dtype=np.float64)
     if step.function == "tanh":
         return np.asarray(step.scale * np.tanh(x / step.scale), dtype=np.float32)
@@ -72,6 +76,15 @@ def squash(step: s.Squash, array: Array) -> Float32Array:
         # PyTorch's std divides by n - 1.
         x = np.stack([(c - c.min()) / (c.std(ddof=1) or 1.0) for c in x])
     return np.asarray(1 / (1 + np.exp(-x)), dtype=np.float32)
+
+
+def _some(step: Any, channels: Sequence[int], array: Array, function: Any) -> Float32Array:
+    """The step done to ``channels`` alone."""
+    out = np.array(array, dtype=np.float32, order="C")
+    if max(channels) >= len(out):
+        raise ModelError(f"{step.step} names a channel beyond the {len(out)} that reach this step.")
+    out[list(channels)] = function(step.model_copy(update={"channels": None}), out[list(channels)])
+    return out
 
 
 def append_difference(step: s.AppendDifference, array: Array) -> Float32Array:

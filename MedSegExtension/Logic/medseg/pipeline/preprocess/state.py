@@ -24,8 +24,9 @@ class Prepared:
     then ``grid`` only has the right shape and axes, and ``stack_grid`` is the grid from which the slices were taken
     (slice n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs.
     ``nonzero``: where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where
-    ``keep_nonzero``, for a later step. ``ways``: how each spatial step is undone, where ``keep_ways``. ``trace``: one
-    sentence a step, for `explain` and the provenance.
+    ``keep_nonzero``, for a later step. ``ways``: how each spatial step is undone, where ``keep_ways``.
+    ``stored``: the first channel (I, J, K) before the first spatial step, where ``keep_stored``. ``trace``: one sentence
+    a step, for `explain` and the provenance.
     """
 
     array: npt.NDArray[Any]
@@ -37,6 +38,8 @@ class Prepared:
     nonzero: npt.NDArray[np.bool_] | None = None
     keep_nonzero: bool = False
     keep_ways: bool = False
+    keep_stored: bool = False
+    stored: npt.NDArray[Any] | None = None
     ways: list[Way] = field(default_factory=list)
     tags: dict[str, Any] = field(default_factory=dict)
     trace: list[str] = field(default_factory=list)

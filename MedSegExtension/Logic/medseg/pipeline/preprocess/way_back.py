@@ -183,8 +183,10 @@ def crop_centre(step: s.CropCentre, grid: Grid) -> Grid:
     return grid.cropped(start, size)
 
 
-def crop_box(step: s.CropBox, array: Array, grid: Grid) -> Grid | None:
-    """The grid of the box around the foreground; None where there is no foreground."""
+def crop_box(step: s.CropBox, array: Array, grid: Grid, stored: Array | None = None) -> Grid | None:
+    """The grid of the box around the foreground; None where there is no foreground. ``stored``: as in `Prepared`."""
+    if step.as_stored and stored is not None:
+        array = stored[np.newaxis]
     if step.range_fraction is not None:
         first = array[0]
         limit = int((float(first.max()) - float(first.min())) * step.range_fraction)

@@ -1,0 +1,36 @@
+"""MONAI bundles of several kinds against MONAI's own run of them; only by ``make test-recipes``.
+
+If one failed, users of that kind of bundle would get other labels than its authors. ``MEDSEG_MONAI`` names an
+environment with MONAI; without it one is made.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from library import monai_kinds
+from medseg.library.importer.environment import HERE, make_environment
+from medseg.library.importer.monai import REQUIREMENTS
+from medseg.monitor import Monitor
+
+pytestmark = [pytest.mark.recipes, pytest.mark.timeout(3600)]
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    given = os.environ.get("MEDSEG_MONAI")
+    yield (
+        Path(given)
+        if given
+        else make_environment(tmp_path_factory.mktemp("monai") / "venv", HERE / REQUIREMENTS, None, Monitor())
+    )
+
+
+@pytest.mark.parametrize("kind", monai_kinds.KINDS)
+def test_labels_are_those_of_monai(kind: str, python: Path, tmp_path: Path) -> None:
+    outcome = monai_kinds.compare(python, kind, tmp_path)
+    assert outcome.equal >= monai_kinds.EQUAL and min(outcome.dice.values()) >= monai_kinds.DICE, outcome.row()

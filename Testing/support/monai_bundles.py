@@ -1,0 +1,136 @@
+"""Makes small MONAI bundles and runs them as MONAI does. Runs alone, in an environment with MONAI.
+
+``python monai_bundles.py make KIND FOLDER`` and ``python monai_bundles.py run FOLDER IMAGE LABELS.npy``.
+"""
+# mypy: ignore-errors
+
+import json
+import sys
+from pathlib import Path
+
+LOAD = [{"_target_": "LoadImaged", "keys": "image"}, {"_target_": "EnsureChannelFirstd", "keys": "image"}]
+CT = {"_target_": "ScaleIntensityRanged", "keys": "image", "a_min": -57, "a_max": 164, "b_min": 0, "b_max": 1,
+      "clip": True}  # fmt: skip
+RAS = {"_target_": "Orientationd", "keys": "image", "axcodes": "RAS"}
+NETWORKS = {
+    "SegResNet": {"spatial_dims": 3, "init_filters": 8, "in_channels": 1, "out_channels": 3, "blocks_down": [1, 1, 1],
+                  "blocks_up": [1, 1]},
+    "SwinUNETR": {"in_channels": 1, "out_channels": 3, "feature_size": 12, "depths": [1, 1, 1, 1],
+                  "num_heads": [1, 1, 2, 2]},
+    "UNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 16, 24], "strides": [2, 2],
+             "num_res_units": 1},
+    "BasicUNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "features": [8, 8, 16, 16, 16, 8]},
+}  # fmt: skip
+
+
+def spacing(*values, **more):
+    return {"_target_": "Spacingd", "keys": "image", "pixdim": list(values), "mode": "bilinear", **more}
+
+
+def crop(**more):
+    return {"_target_": "CropForegroundd", "keys": "image", "source_key": "image", **more}
+
+
+def normal(**more):
+    return {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": True, "channel_wise": True, **more}
+
+
+KINDS = {
+    "segresnet-pt": ("SegResNet", "pt", [RAS, spacing(1.5, 1.5, 2.0), CT, crop()], "linear"),
+    "segresnet-ts": ("SegResNet", "ts", [crop(margin=3), RAS, spacing(1.4, 1.6, 2.2), normal()], "labels"),
+    "swinunetr-pt": ("SwinUNETR", "pt", [RAS, spacing(1.5, 1.5, 2.0), CT, crop(k_divisible=4)], "linear"),
+    "swinunetr-ts": ("SwinUNETR", "ts", [RAS, spacing(1.6, 1.6, 2.0), CT], "labels"),
+    "unet-percentiles": ("UNet", "pt", [
+        {"_target_": "ScaleIntensityRangePercentilesd", "keys": "image", "lower": 1, "upper": 99, "b_min": 0,
+         "b_max": 1, "clip": True},
+        {"_target_": "ResizeWithPadOrCropd", "keys": "image", "spatial_size": [64, 48, 40]}], "logits"),
+    "basicunet-sigmoid": ("BasicUNet", "pt", [
+        RAS, {"_target_": "Resized", "keys": "image", "spatial_size": [48, 48, 32], "mode": "trilinear"},
+        {"_target_": "ScaleIntensityd", "keys": "image"}], "sigmoid"),
+}  # fmt: skip
+AFTER = {
+    "linear": [{"softmax": True}, False, {"argmax": True}],
+    "labels": [{"softmax": True}, {"argmax": True}, True],
+    "logits": [False, {"argmax": True}],
+    "sigmoid": [{"sigmoid": True}, False, {"threshold": 0.5}],
+}
+
+
+def make(kind, folder):
+    import torch
+    from monai.networks import nets
+
+    name, form, steps, after = KINDS[kind]
+    torch.manual_seed(7)
+    network = getattr(nets, name)(**NETWORKS[name]).eval()
+    classes = {str(n): c for n, c in enumerate(("background", "liver", "tumour"))}
+    if after == "sigmoid":
+        classes = {str(n): c for n, c in enumerate(("whole", "core", "rim"))}
+    (folder / "configs").mkdir(parents=True)
+    (folder / "models").mkdir()
+    metadata = {
+        "name": kind, "version": "1.0.0",
+        "network_data_format": {
+            "inputs": {"image": {"modality": "MR", "num_channels": 1, "spatial_shape": [64, 64, 64]}},
+            "outputs": {"pred": {"num_channels": 3, "channel_def": classes}},
+        },
+    }  # fmt: skip
+    roi = [64, 64, 64] if name == "SwinUNETR" else [48, 40, 32]
+    post = []
+    for item in AFTER[after]:
+        if isinstance(item, bool):
+            post.append({"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "image",
+                         "nearest_interp": item, "to_tensor": True})  # fmt: skip
+        else:
+            decides = "argmax" in item or "threshold" in item
+            post.append({"_target_": "AsDiscreted" if decides else "Activationsd", "keys": "pred", **item})
+    inference = {
+        "device": "$torch.device('cpu')", "network_def": {"_target_": name, **NETWORKS[name]},
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose", "transforms": [*LOAD, *steps, {"_target_": "EnsureTyped", "keys": "image"}],
+        },
+        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": roi, "overlap": 0.4,
+                    "mode": "constant" if after == "logits" else "gaussian"},
+        "postprocessing": {"_target_": "Compose", "transforms": post},
+    }  # fmt: skip
+    (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
+    (folder / "configs" / "inference.json").write_text(json.dumps(inference))
+    if form == "pt":
+        torch.save({"model": network.state_dict()}, folder / "models" / "model.pt")
+        return
+    with torch.no_grad():
+        program = torch.jit.trace(network, torch.randn(1, 1, *roi))
+    program.save(str(folder / "models" / "model.ts"))
+
+
+def run(folder, image, output):
+    """MONAI's own reader of configurations makes everything; its result is saved as (C, x, y, z)."""
+    import numpy as np
+    import torch
+    from monai.bundle import ConfigParser
+    from monai.data import decollate_batch, list_data_collate
+
+    config = ConfigParser()
+    config.read_config(str(folder / "configs" / "inference.json"))
+    config.read_meta(str(folder / "configs" / "metadata.json"))
+    before, after = config.get_parsed_content("preprocessing"), config.get_parsed_content("postprocessing")
+    weights = folder / "models" / "model.pt"
+    if weights.is_file():
+        network = config.get_parsed_content("network_def")
+        network.load_state_dict(torch.load(weights, weights_only=True)["model"])
+    else:
+        network = torch.jit.load(str(folder / "models" / "model.ts"))
+    network.eval()
+    batch = list_data_collate([before({"image": str(image)})])
+    with torch.no_grad():
+        batch["pred"] = config.get_parsed_content("inferer")(batch["image"], network)
+    result = after(decollate_batch(batch)[0])["pred"]
+    np.save(output, np.asarray(result.as_tensor()).astype(np.uint8))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "make":
+        make(sys.argv[2], Path(sys.argv[3]))
+    else:
+        run(Path(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))
