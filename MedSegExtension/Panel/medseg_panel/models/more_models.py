@@ -81,9 +81,9 @@ class MoreModels:
         self._look(self._dialogs.open_file(_("Weights of a published model, or the ONNX file of any model"), _FILES))
 
     def import_folder(self) -> None:
-        """Let the user choose the folder of an nnU-Net result, a set of them, or a bundle; import it."""
+        """Let the user choose the folder of a model (nnU-Net, MONAI, Auto3DSeg, Raidionics); import it."""
         if not self._busy:
-            self._look(self._dialogs.folder(_("Folder of an nnU-Net result, of several of them, or of a MONAI bundle")))
+            self._look(self._dialogs.folder(_("Folder of a model: nnU-Net, MONAI bundle, Auto3DSeg or Raidionics")))
 
     def _look(self, path: str) -> None:
         if path:
