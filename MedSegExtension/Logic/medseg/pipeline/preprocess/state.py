@@ -25,7 +25,7 @@ class Prepared:
     (slice n of one is slice n of the other). ``extent``: set by ``resample_extent``, what the way back needs.
     ``nonzero``: where ``crop_to_nonzero`` saw values that are not 0, holes filled (K, J, I); only where
     ``keep_nonzero``, for a later step. ``ways``: how each spatial step is undone, where ``keep_ways``.
-    ``stored``: the first channel (I, J, K) before the first spatial step, where ``keep_stored``. ``trace``: one sentence
+    ``stored``: the first channel (I, J, K) before the first spatial step, where ``keep_stored``. ``trace``: a sentence
     a step, for `explain` and the provenance.
     """
 
