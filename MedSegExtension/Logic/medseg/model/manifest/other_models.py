@@ -6,14 +6,24 @@ several networks travels as one; any other name is the id of an installed model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Label = Annotated[int, Field(ge=1, le=65535)]
 OWN = "."
-_NAME = r"^(\./[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*|[^./\\][^/\\]*)$"
+_INNER = re.compile(r"\./[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
+
+
+def _plain(name: str) -> str:
+    if inside(name) and not _INNER.fullmatch(name):
+        raise ValueError(f"{name!r} is not a plain folder inside the package")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_plain)]
 
 
 class Other(BaseModel):
@@ -29,7 +39,7 @@ class Required(Other):
     """
 
     name: str
-    model: str = Field(pattern=_NAME)
+    model: Name
     channels: Literal["first", "all"] = "first"
     spread_mm: float = Field(default=0.0, ge=0, le=20)
 
@@ -40,7 +50,7 @@ class Joined(Other):
     ``values``: its label -> the label here; others of its labels are dropped.
     """
 
-    model: str = Field(pattern=rf"{_NAME}|^\.$")
+    model: Name
     values: dict[Label, Label] = Field(min_length=1)
 
 
