@@ -10,8 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from support.real_data import REAL_DATA, REPOSITORY, VARIABLE
+
+# Libraries are loaded on first use, and machines are shared: the time of one example says nothing.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 # Qt and Slicer's renderer load libEGL when they are imported, so these files cannot even be collected without it.
 _NEED_OPENGL = ["panel/*", "mrml/*", "house/test_qt_host.py"]
