@@ -41,7 +41,8 @@ def apply_spatial(step: s.Step, state: Prepared, masks: Masks, monitor: Monitor)
     if state.extent is not None and not isinstance(step, s.AppendLabels):
         raise ModelError(f"preprocessing: the spatial step {step.step!r} cannot follow resample_extent.")  # type: ignore[attr-defined]
     if state.keep_stored and state.stored is None:
-        state.stored = state.array[0].transpose(2, 1, 0)
+        # A copy: later steps may change the array in place.
+        state.stored = state.array[0].transpose(2, 1, 0).copy()
     before, known = state.grid, len(state.ways)
     SPATIAL[type(step)](step, state, masks, monitor)
     if state.keep_ways and len(state.ways) == known and not isinstance(step, s.AppendLabels | s.ApplyMask):
