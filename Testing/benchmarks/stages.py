@@ -8,6 +8,9 @@ real models where the real test data is (`support.real_data`).
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import platform
 import statistics
 import sys
 import time
@@ -18,6 +21,7 @@ from typing import Any
 import onnxruntime
 
 from medseg import Volume, load_model, phantoms, read_volume, run
+from medseg.engine.machine import cpu_name
 from medseg.engine.session import Session
 from medseg.model.package import Model
 
@@ -25,6 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.real_data import REAL_DATA
 
+RESULTS = Path(__file__).with_name("results.json")
+TARGET = 1.15  # end-to-end / bare network, small models
 STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
 
 
@@ -54,8 +60,8 @@ def bare_seconds(network: onnxruntime.InferenceSession, feeds: list[dict[str, An
     return time.perf_counter() - started
 
 
-def measure(name: str, model: Model, volume: Volume, runs: int) -> None:
-    """Print the medians over ``runs`` runs, each followed by the bare network on the same tensors."""
+def measure(name: str, model: Model, volume: Volume, runs: int) -> dict[str, Any]:
+    """Print and return the medians over ``runs`` runs, each followed by the bare network on the same tensors."""
     network = onnxruntime.InferenceSession(str(model.onnx_path), providers=["CPUExecutionProvider"])
     whole, bare, stages = [], [], []
     for _ in range(runs):
@@ -71,7 +77,18 @@ def measure(name: str, model: Model, volume: Volume, runs: int) -> None:
             print(f"  {stage:<10}{statistics.median(s.get(stage, 0.0) for s in stages):8.3f} s")
     ratios = sorted(w / b for w, b in zip(whole, bare, strict=True))
     print(f"  {'total':<10}{statistics.median(whole):8.3f} s   bare network {statistics.median(bare):.3f} s")
-    print(f"  end-to-end / bare network: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})\n")
+    print(
+        f"  end-to-end / bare network: {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
+        f"target at most {TARGET}: {'met' if statistics.median(ratios) <= TARGET else 'missed'}\n"
+    )
+    return {
+        "name": name,
+        "calls": len(recording.feeds),
+        "seconds": {s: statistics.median(one.get(s, 0.0) for one in stages) for s in STAGES},
+        "total": statistics.median(whole),
+        "bare": statistics.median(bare),
+        "ratio": {"median": statistics.median(ratios), "least": ratios[0], "greatest": ratios[-1], "target": TARGET},
+    }
 
 
 def main() -> None:
@@ -97,8 +114,16 @@ def main() -> None:
                     lambda image=image: read_volume(REAL_DATA / "images" / image),
                 )
             )
-    for name, model, volume in cases:
-        measure(name, model(), volume(), options.runs)
+    rows = [measure(name, model(), volume(), options.runs) for name, model, volume in cases]
+    machine = {
+        "processor": cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "system": platform.system(),
+        "onnxruntime": onnxruntime.__version__,
+    }
+    RESULTS.write_text(json.dumps({"machine": machine, "runs": options.runs, "rows": rows}, indent=1) + "\n")
+    print(f"{machine}; written to {RESULTS.name}")
 
 
 if __name__ == "__main__":
