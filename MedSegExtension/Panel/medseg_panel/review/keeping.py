@@ -15,7 +15,6 @@ from medseg.errors import MedSegError
 from ..seams import Dialogs
 from ..segment.menus import add_action
 from .actions import Desk
-from .pdf import write_pdf
 
 _FOLDER_SETTING = "MedSeg/ReviewFolder"
 
@@ -146,6 +145,8 @@ class Keeping:
         volume = volume_from_node(reviewing.volume)
         html = page(reviewing.kept, reviewing.review, volume, warnings=tuple(reviewing.warnings))
         if path.suffix.lower() == ".pdf":
+            from .pdf import write_pdf  # brings SimpleITK
+
             write_pdf(path, html, reviewing.work.case)
         else:
             write_page(path, html)

@@ -31,7 +31,8 @@ NETWORKS = frozenset({
     "FlexibleUNet", "FlexUNet", "HighResNet", "AHNet", "RegUNet", "ResidualUNet", "MedNeXt", "MedNext",
 })  # fmt: skip
 #: As many labels as a segmentation can have.
-_MOST_CLASSES = 65535
+_MOST_CHANNELS = 1024
+_MOST_CLASSES = 2048
 
 
 def convert_monai(path: Path, options: ImportOptions, monitor: Monitor) -> tuple[Raw, Converted]:
@@ -131,6 +132,8 @@ class _Bundle:
 
     def _channels(self, before: Preprocessing) -> list[Raw]:
         count = int(self.given.get("num_channels", 1))
+        if not 1 <= count <= _MOST_CHANNELS:
+            raise ModelError(f"metadata.json: an input of {count:.6g} channels is not possible; get the bundle again.")
         named = self.given.get("channel_def") or {}
         names = [str(named.get(str(n), f"image {n + 1}")) for n in range(count)]
         if len(before.keys) == count > 1:
