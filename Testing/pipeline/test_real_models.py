@@ -125,7 +125,8 @@ def test_plain_hounsfield_units_give_the_wrong_lungs(shared: Path) -> None:
 
 @pytest.mark.parametrize("film", ["1", "2", "3", "4"])
 def test_quantised_x_ray_classes_equal_the_original_framework(shared: Path, film: str) -> None:
-    """Up to two quantisation levels apart, as the original framework's own kernels are.
+    """Each score up to two quantisation levels apart, as the original framework's own kernels are, so their difference
+    up to four: processors without 8-bit products (VNNI) round otherwise than those with them.
 
     The stored inputs were resized by a program that breaks ties between two pixels by float noise, so pixels differ.
     """
@@ -138,7 +139,7 @@ def test_quantised_x_ray_classes_equal_the_original_framework(shared: Path, film
     found = np.array([scores.column(c.name)[0] for c in classifier.manifest.classes])
     scale = classifier.manifest.output.dequantise.scale
     apart = (np.log(found) - np.log(found[1])) / scale - (levels - levels[1])
-    assert np.abs(apart).max() <= 2.05
+    assert np.abs(apart).max() <= 4.05
     assert found.argmax() == levels.argmax() and found.sum() == pytest.approx(1)
 
 
