@@ -79,6 +79,9 @@ def test_the_faster_engine_is_taken_and_remembered(tiny: Model, other: type[Othe
         session.run(feeds(session))
         assert session.provider == "OpenVINO 1.0" and "times as fast" in monitor.notes[0]
         session.run(feeds(session))
+        second = Monitor()
+        session.attach(second)
+        assert second.notes == monitor.notes and not second.warnings, "a choice is a fact, no warning"
     kept = json.loads((Path(automatic.cache_folder()) / "engines.json").read_text())
     assert [c["engine"] for c in kept.values()] == ["openvino"]
     again = Monitor()

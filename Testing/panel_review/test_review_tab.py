@@ -174,6 +174,18 @@ def test_a_result_of_the_segment_tab_is_taken_over_with_its_scores(opened: Opene
     assert reviewing.review.left == 0 and not tab.actions.correct_button.enabled
 
 
+def test_probabilities_that_do_not_fit_are_told(tab: Any) -> None:
+    """Without a word the reader would look for the slider."""
+    from medseg.geometry.volume import Volume
+    from medseg_mrml import node_from_volume
+    from medseg_panel.review.reviewing import work_of_nodes
+
+    node = node_from_volume(Volume(np.ones((4, 4, 4), np.float32), grid((4, 4, 4))), tab.opened.scene, name="other")
+    work, _ = work_of_nodes(tab.ui.volume.currentNode(), tab.mask_node, tab.root, probabilities={"normal": node})
+    assert tab.open(work)
+    assert "probabilities of normal" in tab.ui.status.text and not tab.threshold.widget.isVisibleTo(tab.widget)
+
+
 def test_a_threshold_regrows_the_finding_with_a_live_outline(tab: Any) -> None:
     """The reader sees what the model was less sure of before it becomes part of the mask."""
     from medseg.geometry.volume import Volume

@@ -14,7 +14,7 @@ from medseg.result import Layer, Table
 
 from .arrays import unique_name
 from .hierarchy import item_of, subject_hierarchy
-from .segmentation import Applied, add_layer, undo
+from .segmentation import Applied, new_segmentation, undo
 from .tables import table_to_node
 
 
@@ -50,15 +50,7 @@ class NodeSet:
 
     def add_segments(self, layers: Sequence[Layer], grid: Grid, name: str, reference: Any, tag: str) -> Any:
         """A segmentation node over the volume node ``reference``. ``tag``: what segments are marked as made by."""
-        node = self.scene.CreateNodeByClass("vtkMRMLSegmentationNode")
-        node.UnRegister(None)
-        node.SetName(unique_name(self.scene, name))
-        for layer in layers:
-            add_layer(node.GetSegmentation(), layer, grid, tag)
-        node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
-        self.scene.AddNode(node)
-        node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
-        node.CreateDefaultDisplayNodes()
+        node, _ = new_segmentation(self.scene, reference, name, layers, grid, tag)
         self.segmentation = node
         self._into_folder(node)
         return node

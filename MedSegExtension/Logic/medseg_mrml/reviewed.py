@@ -19,9 +19,9 @@ from medseg.errors import InputError
 from medseg.geometry.grid import Grid
 from medseg.result import Layer, SegmentClass
 
-from .arrays import array_of, grid_of, oriented_image, unique_name
+from .arrays import array_of, grid_of, oriented_image
 from .hierarchy import place_beside
-from .segmentation import LESION_TAG, MODEL_TAG, Applied, add_layer, tag_of, undo
+from .segmentation import LESION_TAG, MODEL_TAG, Applied, new_segmentation, tag_of, undo
 from .snapshot import BINARY
 
 Labels = npt.NDArray[Any]
@@ -142,19 +142,12 @@ class ReviewedNode:
     def __init__(self, layers: Sequence[Layer], scene: Any, reference: Any, name: str, model_id: str = "") -> None:
         """``layers``: label arrays (K, J, I) on the grid of the volume node ``reference``; they are copied."""
         self._grid = grid_of(reference)
-        self.node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
-        self.node.UnRegister(None)
-        self.node.SetName(unique_name(scene, name))
-        self.node.SetReferenceImageGeometryParameterFromVolumeNode(reference)
+        copies = [Layer(_compact(layer.labels), layer.classes) for layer in layers]
+        self.node, ids = new_segmentation(scene, reference, name, copies, self._grid, model_id)
         #: Segment identifier -> (layer, label value in the arrays).
         self.segments: dict[str, tuple[int, int]] = {}
-        segmentation = self.node.GetSegmentation()
-        for n, layer in enumerate(layers):
-            ids = add_layer(segmentation, Layer(_compact(layer.labels), layer.classes), self._grid, model_id)
-            self.segments |= {i: (n, c.value) for i, c in zip(ids, layer.classes, strict=True)}
-        scene.AddNode(self.node)
-        self.node.SetAndObserveTransformNodeID(reference.GetTransformNodeID())
-        self.node.CreateDefaultDisplayNodes()
+        for n, (of_layer, layer) in enumerate(zip(ids, layers, strict=True)):
+            self.segments |= {i: (n, c.value) for i, c in zip(of_layer, layer.classes, strict=True)}
         place_beside(scene, self.node, reference)
 
     def segment_of(self, layer: int, value: int) -> str:

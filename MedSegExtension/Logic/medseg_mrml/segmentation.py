@@ -7,7 +7,7 @@ frozen; sharing the labelmap takes milliseconds and gives the same segments.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,16 +89,23 @@ def _new_node(result: Result, scene: Any, reference_node: Any, base: str, model_
     It comes into the scene when it is filled: the application's subject hierarchy then looks at it once, not at each of
     its segments (85 ms for 18 segments, in which the application is frozen, become 30 ms).
     """
+    node, ids = new_segmentation(scene, reference_node, base, result.layers, result.grid, model_id)
+    return node, [i for of_layer in ids for i in of_layer]
+
+
+def new_segmentation(
+    scene: Any, reference_node: Any, name: str, layers: Sequence[Layer], grid: Grid, model_id: str
+) -> tuple[Any, list[list[str]]]:
+    """A node with the classes of ``layers`` over the volume ``reference_node``; segment identifiers of each layer."""
     node = scene.CreateNodeByClass("vtkMRMLSegmentationNode")
     node.UnRegister(None)
-    node.SetName(unique_name(scene, base))
-    segmentation = node.GetSegmentation()
-    added = [i for layer in result.layers for i in add_layer(segmentation, layer, result.grid, model_id)]
+    node.SetName(unique_name(scene, name))
+    ids = [add_layer(node.GetSegmentation(), layer, grid, model_id) for layer in layers]
     node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
     scene.AddNode(node)
     node.SetAndObserveTransformNodeID(reference_node.GetTransformNodeID())
     node.CreateDefaultDisplayNodes()
-    return node, added
+    return node, ids
 
 
 def _add_to(node: Any, result: Result, reference_node: Any, model_id: str, tell: Warn) -> list[str]:

@@ -67,6 +67,7 @@ class Session:
         self._openvino: OpenVinoNetwork | None = None
         self._undecided = False
         self._said_at_opening: tuple[str, ...] = ()
+        self._chosen = ""
         self.fell_back = False
         self.provider = ""
         self.device = ""
@@ -117,6 +118,8 @@ class Session:
         self._monitor = monitor
         for sentence in self._said_at_opening:
             monitor.warn(sentence)
+        if self._chosen:
+            monitor.note(self._chosen)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """All outputs by name for ``feeds`` by input name.
@@ -159,7 +162,7 @@ class Session:
             return self._run_onnxruntime(feeds)
 
     def _leave_openvino(self) -> None:
-        self._openvino, self.provider = None, CPU
+        self._openvino, self.provider, self._chosen = None, CPU, ""
 
     def _run_and_choose(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """Run the first input, and decide which engine runs the next ones."""
@@ -189,7 +192,7 @@ class Session:
             return self._run_onnxruntime(feeds)
         sentence = automatic.words(choice)
         self._monitor.note(sentence)
-        self._said_at_opening = (*self._said_at_opening, sentence)
+        self._chosen = sentence
         if choice.engine == "openvino":
             self._openvino, self.provider = network, f"{openvino_engine.PROVIDER} {openvino_engine.version()}"
         return result or self.run(feeds)

@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .layout import plain_table
+
 #: Rows that are filled at a time: some milliseconds of work.
 _ROWS = 40
 _COLUMNS = (_("Case"), _("State"), _("Rating"), _("Left"), _("Time"), _("Comment"))
@@ -46,18 +48,8 @@ class CaseTable:
         self.everybody.connect("clicked(bool)", lambda: self.show_only(None))
         self.everybody.visible = False
         layout.addWidget(self.everybody)
-        self.table = qt.QTableWidget(0, len(_COLUMNS))
-        self.table.setObjectName("casesTable")
-        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
-        self.table.horizontalHeader().setStretchLastSection(True)
+        self.table = plain_table("casesTable", _COLUMNS, 130)
         self.table.horizontalHeader().highlightSections = False
-        self.table.setWordWrap(False)
-        self.table.setMinimumHeight(130)
         self.table.toolTip = _("A double click opens a case.")
         self.table.connect("cellDoubleClicked(int,int)", self._chosen)
         layout.addWidget(self.table)

@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .layout import plain_table
+
 #: Rows that are filled at a time: some milliseconds of work.
 _ROWS = 60
 _COLUMNS = ("", _("No."), _("Name"), _("Volume"), _("Prob."), _("Region"))
@@ -36,17 +38,7 @@ class FindingsList:
         layout.setSpacing(2)
         for filters in self._filters():
             layout.addLayout(filters)
-        self.table = qt.QTableWidget(0, len(_COLUMNS))
-        self.table.setObjectName("findingsTable")
-        self.table.setHorizontalHeaderLabels(list(_COLUMNS))
-        self.table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        self.table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
-        self.table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
-        self.table.verticalHeader().hide()
-        self.table.verticalHeader().setDefaultSectionSize(self.table.fontMetrics().height() + 6)
-        self.table.horizontalHeader().setStretchLastSection(True)
-        self.table.setWordWrap(False)
-        self.table.setMinimumHeight(120)
+        self.table = plain_table("findingsTable", _COLUMNS, 120)
         self.table.connect("currentCellChanged(int,int,int,int)", self._row_chosen)
         self.table.connect("cellClicked(int,int)", self._row_clicked)
         layout.addWidget(self.table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import importlib.util
 from pathlib import Path
 from typing import Any
@@ -143,13 +144,13 @@ class Keeping:
         reviewing.take_drawing()
         take_decisions(reviewing.kept, reviewing.review)
         volume = volume_from_node(reviewing.volume)
-        html = page(reviewing.kept, reviewing.review, volume, warnings=tuple(reviewing.warnings))
+        text = page(reviewing.kept, reviewing.review, volume, warnings=tuple(reviewing.warnings))
         if path.suffix.lower() == ".pdf":
             from .pdf import write_pdf  # brings SimpleITK
 
-            write_pdf(path, html, reviewing.work.case)
+            write_pdf(path, text, reviewing.work.case)
         else:
-            write_page(path, html)
+            write_page(path, text)
 
     def _has_jinja(self) -> bool:
         if importlib.util.find_spec("jinja2") is not None:
@@ -174,8 +175,6 @@ def _rounded(value: Any) -> str:
 
 def html_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """A table as rich text."""
-    import html
-
     lines = ["".join(f"<th align='left'>{html.escape(h)}&nbsp;&nbsp;</th>" for h in head)]
     lines += ["".join(f"<td>{html.escape(cell)}&nbsp;&nbsp;</td>" for cell in row) for row in rows]
     return f"<table cellpadding='3'>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -40,6 +40,22 @@ def row(*widgets: Any, stretch: int = -1) -> Any:
         widget.setMinimumWidth(40)
         made.addWidget(widget, 1 if n == stretch else 0)
     return made
+
+
+def plain_table(name: str, columns: Sequence[str], least_height: int) -> Any:
+    """A table of rows to choose from: nothing is edited in it, one row is chosen at a time."""
+    table = qt.QTableWidget(0, len(columns))
+    table.setObjectName(name)
+    table.setHorizontalHeaderLabels(list(columns))
+    table.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
+    table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
+    table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
+    table.verticalHeader().hide()
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+    table.horizontalHeader().setStretchLastSection(True)
+    table.setWordWrap(False)
+    table.setMinimumHeight(least_height)
+    return table
 
 
 class ReviewWidgets:

@@ -106,12 +106,13 @@ class Reviewing:
         self._on_change, self._on_drawn = on_change, on_drawn
         self._own = False
         self._maps: dict[str, Labels] = {}
+        self._unused: list[str] = []
         self._observers: list[Any] = []
         self._spotlight, self._faded = Spotlight(scene), Faded()
         self._source_shown: bool | None = None
         monitor = Monitor()
         self.opened: OpenCase = open_review(work.folder, self._fresh(), self._new_kept(), monitor=monitor)
-        self.warnings = [*monitor.warnings, *self.opened.warnings]
+        self.warnings = [*self._unused, *monitor.warnings, *self.opened.warnings]
         self.review: Review = self.opened.review
         self.kept: CaseReview = self.opened.kept
         self.current = self.kept.finding if self.kept.finding in self.review.findings else 0
@@ -127,6 +128,8 @@ class Reviewing:
             return SliceReview(slice_findings(work.slices), grid_of(work.volume), work.case, work.model_id)
         maps = {name: _map(node, work.masks.grid) for name, node in (work.probabilities or {}).items()}
         self._maps = {name: array for name, array in maps.items() if array is not None}
+        words = _("The probabilities of {name} are gone or lie on another grid than the mask; they are not used.")
+        self._unused = [words.format(name=name) for name, array in maps.items() if array is None]
         return Review(work.masks, probabilities=self._maps)
 
     def _new_kept(self) -> CaseReview:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import slicer
-import vtk
+
+from medseg_mrml.looking import in_world, nodes_of
 
 # Level and width in HU, as read at a CT console.
 READER_WINDOWS = (
@@ -29,8 +30,7 @@ class ViewState:
 
 def composites(scene: Any) -> list[Any]:
     """The composite nodes of all slice views."""
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")
-    return [scene.GetNthNodeByClass(n, "vtkMRMLSliceCompositeNode") for n in range(count)]
+    return nodes_of(scene, "vtkMRMLSliceCompositeNode")
 
 
 def visible_background(scene: Any) -> Any:
@@ -90,15 +90,9 @@ def jump(scene: Any, position: Sequence[float], volume: Any = None) -> None:
 
     With ``volume`` the position is in that volume's own space, and its parent transforms are applied.
     """
-    world = [float(p) for p in position]
-    transform = volume.GetParentTransformNode() if volume is not None else None
-    if transform is not None:
-        to_world = vtk.vtkGeneralTransform()
-        transform.GetTransformToWorld(to_world)
-        world = list(to_world.TransformPoint(world))
-    count = scene.GetNumberOfNodesByClass("vtkMRMLSliceNode")
-    for n in range(count):
-        scene.GetNthNodeByClass(n, "vtkMRMLSliceNode").JumpSliceByCentering(*world)
+    world = in_world(position, volume)
+    for node in nodes_of(scene, "vtkMRMLSliceNode"):
+        node.JumpSliceByCentering(*world)
 
 
 def show_chart(chart: Any) -> None:
