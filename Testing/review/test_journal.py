@@ -143,6 +143,14 @@ def test_a_version_is_taken_back_as_one_step_that_can_be_undone(tmp_path: Path) 
     assert (first.review.labels[0] == labels).all()
 
 
+def test_classes_that_only_one_of_two_masks_has_are_told(tmp_path: Path) -> None:
+    first = begin(tmp_path, mask())
+    other = Segmentation(GRID, (Layer(mask().layers[0].labels, (CLASSES[0], SegmentClass(2, "new", (0, 1, 0)))),), "m")
+    told = take_mask(first.journal, other)
+    assert [("new" in t, "abnormal" in t) for t in told] == [(True, False), (False, True)]
+    assert not (first.review.labels[0] == 2).any()
+
+
 def test_a_full_disk_is_told_and_the_step_is_done(tmp_path: Path) -> None:
     first = begin(tmp_path / "file" / "case", mask())
     (tmp_path / "file").write_text("in the way")

@@ -66,5 +66,10 @@ def take_mask(journal: Journal, mask: Segmentation) -> list[str]:
             if any(c.name == other.name for other in mask.classes):
                 labels[mask.mask(c.name)] = c.value
         journal.edited(n, labels)
-    further = [c.name for c in mask.classes if c.name not in known]
-    return [f"{mask.name} has classes that the mask under review lacks: {', '.join(further)}."] if further else []
+    there = {c.name for c in mask.classes}
+    told = []
+    if further := [c.name for c in mask.classes if c.name not in known]:
+        told.append(f"{mask.name} has classes that the mask under review lacks: {', '.join(further)}.")
+    if emptied := sorted(known - there):
+        told.append(f"{mask.name} lacks classes of the mask under review, which are empty now: {', '.join(emptied)}.")
+    return told
