@@ -137,6 +137,16 @@ def run(
     as_dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
     dicom_form: DicomFormOption = "binary",
     deidentify: DeidentifyOption = False,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Run the network on this server (KServe v2, as Triton); token: see README."),
+    ] = None,
+    server_fallback: Annotated[
+        str, typer.Option(metavar="error|local", help="What follows where the server cannot: an error, or go on here.")
+    ] = "error",
+    server_timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait for an answer.")] = 300.0,
+    server_ca: Annotated[Path | None, typer.Option(metavar="FILE.pem", help="Authority of its certificate.")] = None,
+    server_model: Annotated[str | None, typer.Option(metavar="NAME", help="The network's name there.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -145,6 +155,7 @@ def run(
     from .console import Command
 
     def body(command: Command) -> int:
+        from ..engine.server import server_from
         from ..pipeline.run import RunOptions
         from .cases import run_command
 
@@ -156,6 +167,9 @@ def run(
         options = RunOptions(
             device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
             parse_choices(choose), mirror,
+            server_from(
+                server, fallback=server_fallback, timeout=server_timeout, authority=server_ca, name=server_model
+            ) if server else None,
         )  # fmt: skip
         return run_command(
             command,

@@ -1,4 +1,4 @@
-"""``medseg models install``, ``add``, ``remove`` and ``catalogue``: how models come to this computer and go."""
+"""``medseg models install``, ``add``, ``remove``, ``export`` and ``catalogue``: how models come and go."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def register(models: typer.Typer, epilog: str) -> None:
     models.command("install", epilog=epilog)(models_install)
     models.command("add", epilog=epilog)(models_add)
     models.command("remove", epilog=epilog)(models_remove)
+    models.command("export", epilog=epilog)(models_export)
     models.command("catalogue", epilog=epilog)(models_catalogue)
 
 
@@ -122,6 +123,33 @@ def models_remove(
         freed = remove(model, keep_download=keep_download)
         command.document.update(model=model, freed=freed)
         command.say(f"{model} is removed; {freed / 1e6:.1f} MB became free.")
+        return 0
+
+    execute(body, as_json=as_json, debug=debug)
+
+
+def models_export(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id of an installed model, or a package.")],
+    triton: Annotated[Path, typer.Option(metavar="DIR", help="Model repository of a Triton Inference Server.")],
+    backend: Annotated[
+        str, typer.Option(metavar="onnxruntime|python", help="What runs it there: NVIDIA's images have onnxruntime.")
+    ] = "onnxruntime",
+    force: Annotated[bool, typer.Option("--force", help="Replace an earlier export.")] = False,
+    as_json: _Json = False,
+    debug: _Debug = False,
+) -> None:
+    """Write a model's networks for an inference server, which `medseg run --server URL` then uses."""
+
+    def body(command: Command) -> int:
+        from ..library.triton import export_triton
+        from ..model.package import load_model
+
+        loaded = load_model(model)
+        folders = export_triton(loaded, triton, backend=backend, force=force)
+        command.document.update(model=loaded.manifest.id, networks=[str(f) for f in folders])
+        for folder in folders:
+            command.say(f"written to {folder}")
+        command.say(f"serve it: tritonserver --model-repository={triton}")
         return 0
 
     execute(body, as_json=as_json, debug=debug)

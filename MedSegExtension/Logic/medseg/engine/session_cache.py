@@ -7,6 +7,7 @@ from typing import Any
 
 from ..model.package import Model
 from ..monitor import Monitor
+from .remote import open_network
 from .session import Session
 
 
@@ -18,15 +19,15 @@ class SessionCache:
         self._limit = limit
 
     def open(self, model: Model, device: str = "auto", *, monitor: Monitor, **options: Any) -> Session:
-        """As `medseg.engine.session.Session.open`, or the session that is already open."""
+        """As `medseg.engine.remote.open_network`, or the session that is already open."""
         key = (model.sha256, device, *sorted(options.items(), key=str))
         session = self._sessions.pop(key, None)
         if session is not None and session.fell_back:
-            # It ran out of memory once; this volume may be smaller, so the device that was asked for is tried again.
+            # It ran out of memory once, or its server failed; what was asked for is tried again for this volume.
             session.close()
             session = None
         if session is None:
-            session = Session.open(model, device, monitor=monitor, **options)
+            session = open_network(model, device, monitor=monitor, **options)
         else:
             session.attach(monitor)
         self._sessions[key] = session

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..engine.remote import open_network
 from ..engine.session import Session
 from ..errors import ModelError
 from ..geometry.morphology import spread
@@ -63,9 +64,12 @@ def run_network(
             prepared = prepare(
                 manifest, volumes, masks=required, windows=options.windows, region=options.region, monitor=monitor
             )
-    opener = open_session or Session.open
+    opener = open_session or open_network
+    elsewhere = {"server": options.server} if options.server else {}
     with monitor.stage("open"):
-        session = opener(model, options.device, monitor=monitor, threads=options.threads, precision=options.precision)
+        session = opener(
+            model, options.device, monitor=monitor, threads=options.threads, precision=options.precision, **elsewhere
+        )
     keep = kept_for(manifest, prepared, grid, probabilities=options.probabilities)
     classification = manifest.task == "classification"
     try:
@@ -190,8 +194,9 @@ def run_required(
             needed = needed_model(model, item.model)
             mirror = options.mirror and inside(item.model)
             inner = RunOptions(
-                device=options.device, precision=options.precision, threads=options.threads, mirror=mirror
-            )
+                device=options.device, precision=options.precision, threads=options.threads, mirror=mirror,
+                server=options.server,
+            )  # fmt: skip
             given = volumes if item.channels == "all" else volumes[:1]
             count = len(needed.manifest.channels)
             if len(given) != count:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..engine.server import Server
 from ..geometry.grid import Grid
 
 
@@ -20,6 +21,7 @@ class RunOptions:
     code of volumes whose file does not say it (NIfTI never does).
     ``mirror``: average over mirrored inputs, for models that were trained on such (2 to 8 times the work).
     ``choices``: an option for each of the manifest's choices, by name.
+    ``server``: run the networks there (`medseg.engine.server.Server`); ``device`` is then where a fall-back goes.
     """
 
     device: str = "auto"
@@ -33,6 +35,7 @@ class RunOptions:
     modality: str | None = None
     choices: Mapping[str, str] = field(default_factory=dict)
     mirror: bool = False
+    server: Server | None = None
 
 
 def asdict_shallow(options: RunOptions) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def _provenance(
     parameters = asdict_shallow(options) | {
         "region": str(options.region) if options.region else None,
         "choices": chosen_options(manifest, options.choices),
+        "server": options.server.described() if options.server else None,
     }
     return {
         "medseg": __version__,

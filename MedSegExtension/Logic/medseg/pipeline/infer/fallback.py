@@ -5,7 +5,10 @@ the CPU is gone to once.
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import combinations
 from typing import TypeVar
 
@@ -39,6 +42,7 @@ class Runner:
         static = self.feeder.static_batch
         self.batch = max(1, batch) if static is None else static
         self.calls = 0
+        self._counting = threading.Lock()
         self.mirrored = ["ijk"[a] for a in mirror_axes]
         # Axes of (N, O, C, K, J, I): one, then two, then three at once.
         axes = sorted(5 - a for a in mirror_axes)
@@ -53,6 +57,10 @@ class Runner:
         ``gather`` makes the batch (N, O, C, *spatial) of some items. ``scores``: the output is (N, C). The batch size
         is halved where memory does not suffice; `OutOfMemory` is raised where one item is too much.
         """
+        in_flight = getattr(self.session, "in_flight", 1)
+        if in_flight > 1:
+            yield from self._batches_ahead(items, gather, scores, in_flight)
+            return
         done = 0
         while done < len(items):
             self.monitor.checkpoint()
@@ -66,6 +74,36 @@ class Runner:
                 continue
             done += len(chosen)
             yield chosen, output
+
+    def _batches_ahead(
+        self, items: Sequence[T], gather: Callable[[Sequence[T]], FloatArray], scores: bool, in_flight: int
+    ) -> Iterator[tuple[Sequence[T], Array]]:
+        """As `batches`, in the same order, with ``in_flight`` batches under way at once."""
+        begun = 0
+        waiting: deque[tuple[Sequence[T], Future[Array]]] = deque()
+        with ThreadPoolExecutor(in_flight, "medseg-in-flight") as pool:
+            try:
+                while begun < len(items) or waiting:
+                    while begun < len(items) and len(waiting) < in_flight:
+                        chosen = items[begun : begun + self.batch]
+                        waiting.append((chosen, pool.submit(self.call, gather(chosen), scores=scores)))
+                        begun += len(chosen)
+                    chosen, future = waiting[0]
+                    try:
+                        output = future.result()
+                    except OutOfMemory:
+                        # The later ones are as large: all are sent again, smaller.
+                        wait([f for _, f in waiting])
+                        if not self._halve(len(chosen)):
+                            raise
+                        begun -= sum(len(c) for c, _ in waiting)
+                        waiting.clear()
+                        continue
+                    waiting.popleft()
+                    yield chosen, output
+            finally:
+                for _, future in waiting:
+                    future.cancel()
 
     def call(self, batch: FloatArray, *, scores: bool = False) -> Array:
         """The output that the manifest names as (N, C, *spatial), averaged over the mirrored inputs where asked for."""
@@ -87,7 +125,8 @@ class Runner:
 
     def _call_network(self, batch: FloatArray, scores: bool) -> Array:
         outputs = self.session.run(self.feeder(batch))
-        self.calls += 1
+        with self._counting:
+            self.calls += 1
         name = self.manifest.output.tensor
         if name not in outputs:
             raise ModelError(
