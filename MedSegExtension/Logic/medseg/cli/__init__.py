@@ -146,6 +146,10 @@ def run(
     ] = "error",
     server_timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Longest wait for an answer.")] = 300.0,
     server_ca: Annotated[Path | None, typer.Option(metavar="FILE.pem", help="Authority of its certificate.")] = None,
+    server_compress: Annotated[
+        str,
+        typer.Option(metavar="auto|on|off", help="Compress what travels; auto: unless the server is this computer."),
+    ] = "auto",
     server_model: Annotated[str | None, typer.Option(metavar="NAME", help="The network's name there.")] = None,
     force: ForceOption = False,
     as_json: JsonOption = False,
@@ -168,7 +172,8 @@ def run(
             device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
             parse_choices(choose), mirror,
             server_from(
-                server, fallback=server_fallback, timeout=server_timeout, authority=server_ca, name=server_model
+                server, fallback=server_fallback, timeout=server_timeout, authority=server_ca, name=server_model,
+                compress=server_compress
             ) if server else None,
         )  # fmt: skip
         return run_command(

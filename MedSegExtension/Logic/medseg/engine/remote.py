@@ -265,7 +265,9 @@ class RemoteSession(Session):
             if not self._away:
                 return
             if self._server.fallback == "error":
-                raise ServerDown(f"{error} Start the server again, or let this computer go on (fall-back rule local).")
+                raise ServerDown(
+                    f"{error} Start the server again, or let this computer go on (--server-fallback local)."
+                )
             self._monitor.warn(
                 f"{error} This computer goes on, as the fall-back rule local says; the server had answered "
                 f"{self._answered} request(s)."
