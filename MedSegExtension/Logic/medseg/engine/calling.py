@@ -49,8 +49,10 @@ class CallingThread:
             raise job.error
         return job.result  # type: ignore[no-any-return]
 
-    def close(self) -> None:
-        """End the thread after what it is doing."""
+    def close(self, last: Callable[[], None] | None = None) -> None:
+        """End the thread after what it is doing, and after ``last`` in it, whose errors are dropped."""
+        if last is not None:
+            self._jobs.put(_Job(last))
         self._jobs.put(None)
 
 

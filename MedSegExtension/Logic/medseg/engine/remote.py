@@ -295,29 +295,35 @@ class _Lane:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._thread = CallingThread()
-        self._client: Any = None
-        self._end = weakref.finalize(self, self._thread.close)
+        self._clients: list[Any] = []  # none or one
+        self._end = weakref.finalize(self, _end, self._thread, self._clients)
 
     def call(self, function: Any, monitor: Monitor) -> Any:
         return self._thread.call(lambda: function(self._opened()), monitor, lambda: None)
 
     def _opened(self) -> Any:
-        if self._client is None:
+        if not self._clients:
             from tritonclient.http import InferenceServerClient
 
             server, parts = self._server, urlsplit(self._server.url)
             authority = str(server.authority) if server.authority else None
-            self._client = InferenceServerClient(
+            client = InferenceServerClient(
                 parts.netloc + parts.path.rstrip("/"),
                 connection_timeout=min(_CONNECT_SECONDS, server.timeout),
                 network_timeout=server.timeout,
                 ssl=server.encrypted,
                 ssl_context_factory=(lambda: ssl_context(authority)) if server.encrypted else None,
             )
-        return self._client
+            self._clients.append(client)
+        return self._clients[0]
 
     def close(self) -> None:
         self._end()
+
+
+def _end(thread: CallingThread, clients: list[Any]) -> None:
+    """Close the connection in the thread that opened it, as gevent asks."""
+    thread.close(lambda: clients.pop().close() if clients else None)
 
 
 def ssl_context(authority: str | None) -> Any:
