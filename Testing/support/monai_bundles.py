@@ -1,6 +1,7 @@
 """Makes small MONAI bundles and runs them as MONAI does. Runs alone, in an environment with MONAI.
 
-``python monai_bundles.py make KIND FOLDER`` and ``python monai_bundles.py run FOLDER IMAGE LABELS.npy``.
+``python monai_bundles.py make KIND FOLDER`` and ``python monai_bundles.py run FOLDER IMAGE RESULT.npz``; the result has
+``labels`` (C, x, y, z), what each transform gave (``00 Name``, C, x, y, z), and the network's output ``pred``.
 """
 # mypy: ignore-errors
 
@@ -20,6 +21,19 @@ NETWORKS = {
     "UNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 16, 24], "strides": [2, 2],
              "num_res_units": 1},
     "BasicUNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "features": [8, 8, 16, 16, 16, 8]},
+    "BasicUNetPlusPlus": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "features": [4, 4, 8, 8, 8, 4]},
+    "DynUNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "kernel_size": [3, 3, 3],
+                "strides": [1, 2, 2], "upsample_kernel_size": [2, 2], "filters": [8, 12, 16], "res_block": True},
+    "SegResNetDS": {"spatial_dims": 3, "init_filters": 8, "in_channels": 1, "out_channels": 3, "blocks_down": [1, 1, 1],
+                    "dsdepth": 2},
+    "UNETR": {"in_channels": 1, "out_channels": 3, "img_size": [48, 48, 32], "feature_size": 4, "hidden_size": 24,
+              "mlp_dim": 48, "num_heads": 4},
+    "VNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3},
+    "AttentionUnet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "channels": [8, 12, 16],
+                      "strides": [2, 2]},
+    "HighResNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3},
+    "FlexibleUNet": {"in_channels": 1, "out_channels": 3, "backbone": "efficientnet-b0", "spatial_dims": 3,
+                     "decoder_channels": [32, 16, 8, 8, 8]},
 }  # fmt: skip
 
 
@@ -47,6 +61,14 @@ KINDS = {
     "basicunet-sigmoid": ("BasicUNet", "pt", [
         RAS, {"_target_": "Resized", "keys": "image", "spatial_size": [48, 48, 32], "mode": "trilinear"},
         {"_target_": "ScaleIntensityd", "keys": "image"}], "sigmoid"),
+    # The image of this kind has half the spacing: on the way back every second label lies between two.
+    "ties-segresnet-ts": ("SegResNet", "ts", [RAS, spacing(1.5, 1.5, 2.5), normal()], "labels"),
+}  # fmt: skip
+#: The other networks: one chain for all.
+KINDS |= {
+    f"{name.lower()}-pt": (name, "pt", [RAS, spacing(1.5, 1.5, 2.0), normal()], "linear")
+    for name in ("BasicUNetPlusPlus", "DynUNet", "SegResNetDS", "UNETR", "VNet", "AttentionUnet", "HighResNet",
+                 "FlexibleUNet")
 }  # fmt: skip
 AFTER = {
     "linear": [{"softmax": True}, False, {"argmax": True}],
@@ -75,7 +97,9 @@ def make(kind, folder):
             "outputs": {"pred": {"num_channels": 3, "channel_def": classes}},
         },
     }  # fmt: skip
-    roi = [64, 64, 64] if name == "SwinUNETR" else [48, 40, 32]
+    roi = {"SwinUNETR": [64, 64, 64], "FlexibleUNet": [64, 64, 32]}.get(name, [48, 40, 32])
+    if name in ("UNETR", "VNet", "BasicUNetPlusPlus"):
+        roi = [48, 48, 32]
     post = []
     for item in AFTER[after]:
         if isinstance(item, bool):
@@ -105,7 +129,7 @@ def make(kind, folder):
 
 
 def run(folder, image, output):
-    """MONAI's own reader of configurations makes everything; its result is saved as (C, x, y, z)."""
+    """MONAI's own reader of configurations makes everything; what it gave is saved, stage by stage."""
     import numpy as np
     import torch
     from monai.bundle import ConfigParser
@@ -122,11 +146,19 @@ def run(folder, image, output):
     else:
         network = torch.jit.load(str(folder / "models" / "model.ts"))
     network.eval()
+    data, stages = {"image": str(image)}, {}
+    for number, transform in enumerate(before.transforms):
+        data = transform(data)
+        if hasattr(data["image"], "as_tensor") and data["image"].ndim == 4:
+            stages[f"{number:02} {type(transform).__name__}"] = data["image"].as_tensor().numpy()
     batch = list_data_collate([before({"image": str(image)})])
     with torch.no_grad():
         batch["pred"] = config.get_parsed_content("inferer")(batch["image"], network)
+    if isinstance(batch["pred"], (list, tuple)):
+        batch["pred"] = batch["pred"][0]
+    stages["pred"] = np.asarray(batch["pred"][0])
     result = after(decollate_batch(batch)[0])["pred"]
-    np.save(output, np.asarray(result.as_tensor()).astype(np.uint8))
+    np.savez(output, labels=np.asarray(result.as_tensor()).astype(np.uint8), **stages)
 
 
 if __name__ == "__main__":

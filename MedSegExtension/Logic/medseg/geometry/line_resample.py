@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,25 +15,33 @@ _NOISE = 1e-9
 
 
 def sample_lines(
-    array: npt.NDArray[Any], positions: Sequence[FloatArray], *, nearest: bool = False, edges: str = "repeat"
+    array: npt.NDArray[Any],
+    positions: Sequence[FloatArray],
+    *,
+    nearest: bool = False,
+    edges: str = "repeat",
+    exact: bool = False,
 ) -> npt.NDArray[Any]:
     """``array`` (3D) at the fractional index ``positions`` of each of its axes; float32, its own dtype for ``nearest``.
 
     ``edges``: beyond the outer voxel centres ``repeat`` them, ``mirror`` about them, or ``zero``. Computed in double
     precision, an axis at a time. ``nearest``: half is rounded to even, as PyTorch's grid_sample does.
+    ``exact``: positions are taken to the last bit; else those that are whole up to rounding are made whole.
     """
     out = array
     for axis, position in enumerate(positions):
-        out = _one_axis(out, axis, np.asarray(position, dtype=np.float64), nearest, edges)
+        position = np.asarray(position, dtype=np.float64)
+        if not exact:
+            if len(position) == out.shape[axis] and np.abs(position - np.arange(len(position))).max() < _NOISE:
+                continue
+            whole = np.rint(position)
+            position = np.where(np.abs(position - whole) < _NOISE, whole, position)
+        out = _one_axis(out, axis, position, nearest, edges)
     return np.ascontiguousarray(out if nearest else out.astype(np.float32, copy=False))
 
 
 def _one_axis(x: npt.NDArray[Any], axis: int, position: FloatArray, nearest: bool, edges: str) -> npt.NDArray[Any]:
     n = x.shape[axis]
-    if len(position) == n and np.abs(position - np.arange(n)).max() < _NOISE:
-        return x
-    whole = np.rint(position)
-    position = np.where(np.abs(position - whole) < _NOISE, whole, position)
     outside = (position < 0) | (position > n - 1)
     if nearest:
         outside = (np.rint(position) < 0) | (np.rint(position) > n - 1)
@@ -60,6 +69,23 @@ def _one_axis(x: npt.NDArray[Any], axis: int, position: FloatArray, nearest: boo
 def extent_positions(old: int, new: int) -> FloatArray:
     """Where ``new`` voxels over the extent of ``old`` ones lie among them."""
     return (np.arange(new) + 0.5) * (old / new) - 0.5
+
+
+def pytorch_positions(old: int, new: int, ratio: float) -> FloatArray:
+    """Where ``new`` voxels, ``ratio`` old ones apart from the first on, lie among ``old`` ones, as PyTorch counts them.
+
+    Its affine_grid and grid_sample go through coordinates from -1 to 1. The positions are ``arange(new) * ratio`` but
+    for the last bit. That bit says where a label halfway between two voxels goes (of 0.75 mm brought to 1.5 mm and
+    back, every second voxel of an axis), and whether a voxel beside the body is 0 or next to nothing, which a
+    normalisation of what is not 0 tells apart.
+    """
+    step = Fraction(2 / (new - 1)) if new > 1 else Fraction(0)
+    # One rounding of product and sum together, as the fused instruction of a processor does.
+    line = [float(step * i - 1) if i < new // 2 else float(1 - step * (new - 1 - i)) for i in range(new)]
+    base = np.array(line) * (new - 1) / new
+    inward, outward = (np.array([[2 / n, 1 / n - 1], [0, 1]]) for n in (old, new))
+    matrix = inward @ np.diag([ratio, 1.0]) @ np.linalg.inv(outward)
+    return np.asarray(((base * matrix[0, 0] + matrix[0, 1] + 1) * old - 1) / 2)
 
 
 def corner_positions(old: int, new: int) -> FloatArray:

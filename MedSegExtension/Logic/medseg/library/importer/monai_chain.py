@@ -33,7 +33,8 @@ def probe(before: Steps, patch: list[int], bounds: list[float] | None = None) ->
         elif step["step"] == "clip" and step.get("minimum") is not None:
             low, high = step["minimum"], step["maximum"]
     size = [n + max(5, round(n * f)) for n, f in zip((patch * 3)[:3], (0.35, 0.1, 0.2), strict=True)]
-    own = [s * f for s, f in zip(spacing, (0.9, 1.15, 0.85), strict=True)]
+    # A NIfTI header holds single precision: the spacing that MONAI reads is that, and halves are then no ties.
+    own = [float(np.float32(s * f)) for s, f in zip(spacing, (0.9, 1.15, 0.85), strict=True)]
     size = [max(8, math.ceil(n * s / o)) for n, s, o in zip(size, spacing, own, strict=True)]
     # The image's own axes are L, P, S; those of the network go in the order of the code.
     axes = [next(a for a, pair in enumerate(("RL", "AP", "SI")) if c in pair) for c in reversed(code)]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from ...geometry.grid import Grid
-from ...geometry.line_resample import area_mean, corner_positions, extent_positions, sample_lines
+from ...geometry.line_resample import area_mean, corner_positions, extent_positions, pytorch_positions, sample_lines
 from ...geometry.resample import resample
 from ...model.manifest import steps as s
 
@@ -65,11 +65,16 @@ def resample_from_first(step: s.ResampleFromFirst, array: Array, grid: Grid) -> 
     ratio = [new / old for new, old in zip(spacing, grid.spacing, strict=True)]
     size = [max(1, int(np.round((n - 1) / r + 1.0))) for n, r in zip(grid.size, ratio, strict=True)]
     after = Grid((size[0], size[1], size[2]), (spacing[0], spacing[1], spacing[2]), grid.origin, grid.direction)
-    there = [np.arange(size[a]) * ratio[a] for a in (2, 1, 0)]
-    home = [np.arange(grid.size[a]) / ratio[a] for a in (2, 1, 0)]
+    if after.size == grid.size and spacing == list(grid.spacing):
+        return array.astype(np.float32, copy=False), grid, Way(grid, lambda x, labels: x)
+    # MONAI solves for these with matrices: products with reciprocals.
+    out = [(old * (1 / math.sqrt(old * old))) * new * (1 / old) for new, old in zip(spacing, grid.spacing, strict=True)]
+    home = [old * (1 / (old * r)) for r, old in zip(out, grid.spacing, strict=True)]
+    forth = [pytorch_positions(grid.size[a], size[a], out[a]) for a in (2, 1, 0)]
+    back = [pytorch_positions(size[a], grid.size[a], home[a]) for a in (2, 1, 0)]
     nearest = step.interpolation == "nearest"
-    moved = np.stack([sample_lines(c, there, nearest=nearest) for c in array])
-    return moved, after, Way(grid, lambda x, labels: sample_lines(x, home, nearest=labels or nearest))
+    moved = np.stack([sample_lines(c, forth, nearest=nearest, exact=True) for c in array])
+    return moved, after, Way(grid, lambda x, labels: sample_lines(x, back, nearest=labels or nearest))
 
 
 def resample_to_ras(step: s.ResampleToRas, array: Array, grid: Grid) -> Moved:
