@@ -21,6 +21,7 @@ from support.packages import network
 from support.tfjs_samples import meshnet
 
 from .kind import Files, Kind
+from .model_folders import looked_at_and_imported
 
 _KERAS = {
     "class_name": "Functional",
@@ -210,7 +211,7 @@ KINDS = [
         "monai-metadata",
         "descriptions",
         _monai,
-        lambda folder: import_model(folder / "b", None, folder / "out"),
+        lambda folder: looked_at_and_imported(folder, "b"),
         json=True,
         damage=("b/configs/metadata.json",),
     ),
@@ -218,7 +219,7 @@ KINDS = [
         "monai-inference",
         "descriptions",
         _monai,
-        lambda folder: import_model(folder / "b", None, folder / "out"),
+        lambda folder: looked_at_and_imported(folder, "b"),
         json=True,
         damage=("b/configs/inference.json",),
     ),

@@ -12,6 +12,8 @@ from pydantic import TypeAdapter
 from medseg.errors import ModelError, damage_is
 from medseg.library.importer import import_model
 from medseg.library.importer.auto3dseg import classes_of, plan_of, read_labels
+from medseg.library.importer.folder_facts import facts_of
+from medseg.library.importer.formats import detect_kind
 from medseg.library.importer.monai import NETWORKS
 from medseg.library.importer.monai_config import Config
 from medseg.library.importer.monai_output import network_definition
@@ -57,6 +59,12 @@ def _raidionics() -> Files:
     return {"MRI_Tumor/pre_processing.ini": _INI.encode(), "MRI_Tumor/model.onnx": model.SerializeToString()}
 
 
+def looked_at_and_imported(folder: Path, name: str) -> None:
+    """The folder ``name`` of ``folder`` as the panel takes it: what it says is shown, then it is imported."""
+    facts_of(folder / name, detect_kind(folder / name))
+    import_model(folder / name, None, folder / "out")
+
+
 def _auto3dseg() -> Files:
     return {"settings.json": json.dumps(_SETTINGS).encode(), "labels.csv": _LABELS.encode()}
 
@@ -80,8 +88,7 @@ def _read_auto3dseg(folder: Path) -> None:
 
 KINDS = [
     Kind(
-        "raidionics", "descriptions", _raidionics,
-        lambda folder: import_model(folder / "MRI_Tumor", None, folder / "out"),
+        "raidionics", "descriptions", _raidionics, lambda folder: looked_at_and_imported(folder, "MRI_Tumor"),
         damage=("MRI_Tumor/pre_processing.ini",),
     ),
     Kind("auto3dseg-settings", "descriptions", _auto3dseg, _read_auto3dseg, json=True, damage=("settings.json",)),

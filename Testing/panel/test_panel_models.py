@@ -128,6 +128,29 @@ def test_a_set_of_several_networks_is_one_row(opened: Opened) -> None:
     assert asked(opened) == ("import", {"file": "/data/parts", "recipe": "total", "replace": False})
 
 
+ABOUT = {
+    "title": "Spleen", "lines": [["Images", "CT"], ["Classes", "1: spleen"], ["Licence", "Apache-2.0"]],
+    "questions": [{"id": "skip", "text": "Leave out", "kind": "text", "default": "", "choices": [], "why": "Own."}],
+}  # fmt: skip
+
+
+def test_a_bundle_says_what_it_is_and_its_options_reach_the_importer(opened: Opened) -> None:
+    """Who has a bundle with one odd transform needs no command line; a wrong name costs one answer."""
+    opened.dialogs.path, opened.dialogs.answers = "/data/spleen", {"skip": " Own ", "weights": ""}
+    entry(opened, "Import a model folder")
+    opened.worker.queries[-1][1](
+        {"models": [], "systems": {}, "recipe_needed": False, "kind": "monai", "found": [], "about": ABOUT}
+    )
+    text = opened.dialogs.forms[0][0]
+    assert "Spleen" in text and "Classes: 1: spleen" in text and "Licence: Apache-2.0" in text
+    command, content = asked(opened)
+    assert command == "import" and content["choices"] == {"skip": "Own"}
+    opened.worker.queries[-1][2]({"kind": "InputError", "message": "It has OwnTransform."})
+    assert "It has OwnTransform." in opened.dialogs.forms[1][0] and not opened.dialogs.errors
+    opened.worker.queries[-1][2]({"kind": "ModelError", "message": "It cannot be built."})
+    assert opened.dialogs.errors == ["It cannot be built."] and not opened.panel.more.busy
+
+
 QUESTION = {"id": "spacing", "text": "Which spacing?", "kind": "numbers", "default": "", "choices": [], "why": "Size."}
 
 

@@ -14,6 +14,7 @@ from .execute import execute
 
 if TYPE_CHECKING:
     from ..library.importer import ImportOptions, Proposal
+    from ..library.importer.formats import Kind
 
 _File = Annotated[
     Path,
@@ -69,7 +70,8 @@ def models_import(
 ) -> None:
     """Turn FILE into a package. Without --recipe an ONNX file is looked at, and what it does not say is asked.
 
-    Without --output an nnU-Net folder or zip is only looked at: its configurations and folds are listed.
+    Without --output an nnU-Net, MONAI, Auto3DSeg or Raidionics folder or zip is only looked at: what it holds, and what
+    can be chosen with --option, is listed.
     """
 
     def body(command: Command) -> int:
@@ -81,14 +83,17 @@ def models_import(
             backbone=backbone, environment=environment, wheels=wheels,
             overwrite=force, id=id, title=title,
         )  # fmt: skip
-        from ..library.importer.formats import detect_kind
+        from ..library.importer.formats import SELF_DESCRIBED, detect_kind
 
-        if recipe is None and detect_kind(file) == "nnunet":
+        kind = detect_kind(file) if recipe is None else None
+        if kind == "nnunet":
             options = _nnunet(command, file, options, look=output is None)
+        elif kind is not None and kind in SELF_DESCRIBED:
+            _say_facts(command, file, kind)
         if output is None:
             if "found" not in command.document:
                 raise InputError(
-                    "Name the package with --output (-o); without it only folders of nnU-Net are looked at."
+                    "Name the package with --output (-o); without it only folders that describe themselves are read."
                 )
             return 0
         return import_command(command, file, output, recipe, options, _pairs(answer, "--answer"), yes=yes)
@@ -138,6 +143,20 @@ def import_command(
     command.say(f"agreement with the original: {agreement}")
     command.say(f"next: medseg models add {made}, or medseg run {made} INPUT -o DIR")
     return 0
+
+
+def _say_facts(command: Command, file: Path, kind: Kind) -> None:
+    """Say what a MONAI, Auto3DSeg or Raidionics folder holds, and which options it has."""
+    from ..library.importer.folder_facts import facts_of
+
+    found = facts_of(file, kind)
+    command.document["found"] = [found]
+    command.say(found["title"])
+    for name, text in found["lines"]:
+        command.say(f"  {name}: {text}")
+    for question in found["questions"]:
+        choices = "|".join(c for c in question["choices"] if c) or "..."
+        command.say(f"  --option {question['id']}={choices}: {question['text']}. {question['why']}")
 
 
 def _nnunet(command: Command, file: Path, options: ImportOptions, *, look: bool) -> ImportOptions:

@@ -22,7 +22,8 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     Each with its recipe's ``manifest``, from which a card can be made before the model is there (null without recipe).
 
     With a ``file``: its ``kind``, only the models that come as such a file, and ``recipe_needed``; of an nnU-Net folder
-    or zip also ``found``, what it holds (see `medseg.library.importer.nnunet_folder.Understood`). Raises what
+    or zip also ``found``, what it holds (see `medseg.library.importer.nnunet_folder.Understood`); of MONAI, Auto3DSeg
+    and Raidionics ``about`` (`medseg.library.importer.folder_facts.Facts`), else null. Raises what
     `medseg.library.importer.formats.detect_kind` says of a file that can not be imported.
     """
     from ..library.catalogue.states import SYSTEMS, catalogue_states, size_words
@@ -49,6 +50,11 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         except InputError:
             if not states:  # the zips of a set, which are opened one by one when it is imported
                 raise
+    about = None
+    if kind in ("monai", "auto3dseg", "raidionics"):
+        from ..library.importer.folder_facts import facts_of
+
+        about = facts_of(Path(text_of(request, "file")), kind)
     models = [
         {
             **asdict(s),
@@ -59,7 +65,7 @@ def published(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     ]
     return {
         "models": models, "systems": SYSTEMS, "kind": kind, "recipe_needed": kind not in SELF_DESCRIBED,
-        "found": found,
+        "found": found, "about": about,
     }  # fmt: skip
 
 
@@ -83,7 +89,7 @@ def propose_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
 def import_file(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """Import ``file`` as ``recipe`` (null where the file describes itself) and add it to the user's models.
 
-    ``choices``: of what a folder holds (``configuration``, ``folds``).
+    ``choices``: of what a folder holds (``configuration``, ``folds``, the questions of its ``about``).
     ``answers``: to the questions of `propose_file`, in place of a recipe. ``backbone``: file of the first stage of a
     two-stage model. ``replace``: another model of that id gives way. Nothing is left behind but the model.
     """

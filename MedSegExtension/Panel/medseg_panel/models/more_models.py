@@ -106,6 +106,9 @@ class MoreModels:
         if answer.get("found") or (answer["kind"] == "nnunet" and models):
             self._choose_result(path, answer)
             return
+        if answer.get("about"):
+            self._ask_folder(path, answer["about"], {}, "")
+            return
         if not answer["recipe_needed"]:
             self._import(path, file, None, replace=False)
             return
@@ -171,12 +174,36 @@ class MoreModels:
         wanted = nnunet_choice.request(path, chosen, found, folds)
         self._import(wanted["file"], chosen["title"], None, replace=False, choices=wanted["choices"])
 
-    def _import(self, path: str, title: str, recipe: str | None, replace: bool, **more: Any) -> None:
+    def _import(
+        self, path: str, title: str, recipe: str | None, replace: bool,
+        on_error: Callable[[dict[str, Any]], None] | None = None, **more: Any,
+    ) -> None:  # fmt: skip
         sentence = _("Importing {title}. Keras and PyTorch files take some minutes.").format(title=title)
         self._begin(
-            sentence, "import", lambda answer: self._done(title, answer),
+            sentence, "import", lambda answer: self._done(title, answer), on_error,
             file=path, recipe=recipe, replace=replace, **more,
         )  # fmt: skip
+
+    def _ask_folder(self, path: str, about: dict[str, Any], answers: dict[str, str], problem: str) -> None:
+        """Say what was understood of a folder, and what can be chosen; a choice that does not fit is asked again."""
+        file, title = Path(path).name, about["title"]
+        lines = "\n".join(f"{name}: {text}" for name, text in about["lines"])
+        given = self._dialogs.ask(
+            _("Import {file}").format(file=file), "\n\n".join(filter(None, [problem, title, lines])),
+            about["questions"], answers, _("Import"),
+        )  # fmt: skip
+        if given is None:
+            self._end(_("Nothing was imported."))
+            return
+
+        def again(error: dict[str, Any]) -> None:
+            if error["kind"] == "InputError" and about["questions"]:
+                self._ask_folder(path, about, given, error["message"])
+            else:
+                self._failed(error)
+
+        choices = {name: text.strip() for name, text in given.items() if text.strip()}
+        self._import(path, title, None, False, again, **({"choices": choices} if choices else {}))
 
     def _ask(self, path: str, said: dict[str, Any], answers: dict[str, str], problem: str) -> None:
         """Put the open questions of an unknown model; an answer that does not fit is asked again, the others kept."""

@@ -42,8 +42,7 @@ class Plan:
 
 def convert_auto3dseg(path: Path, options: ImportOptions, monitor: Monitor) -> tuple[Raw, Converted]:
     """Manifest and network of a folder with ``model.pt`` and ``labels.csv``."""
-    folder = path if path.is_dir() else path.parent
-    root = folder if (folder / "model.pt").is_file() else next((f.parent for f in folder.rglob("model.pt")), folder)
+    root = model_folder(path if path.is_dir() else path.parent)
     file = root / "model.pt"
     if not file.is_file() or not zipfile.is_zipfile(file):
         raise InputError(f"{root.name} holds no model.pt of PyTorch; choose the folder of one Auto3DSeg model.")
@@ -112,6 +111,11 @@ def convert_auto3dseg(path: Path, options: ImportOptions, monitor: Monitor) -> t
         classes=classes,
     )  # fmt: skip
     return raw, converted
+
+
+def model_folder(folder: Path) -> Path:
+    """The folder with ``model.pt`` that ``folder`` is or holds."""
+    return folder if (folder / "model.pt").is_file() else next((f.parent for f in folder.rglob("model.pt")), folder)
 
 
 def plan_of(settings: Raw) -> Plan:

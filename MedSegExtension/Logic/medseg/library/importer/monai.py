@@ -41,24 +41,79 @@ def convert_monai(path: Path, options: ImportOptions, monitor: Monitor) -> tuple
     Options: ``weights`` (``pt``, ``ts`` or ``onnx``; default: the first of these that is there and can be read),
     ``skip=NAME,...`` (transforms that MedSeg does not know and the user says do no harm), ``onnx=FILE``.
     """
-    folder = path if path.is_dir() else path.parent
+    root = bundle_root(path if path.is_dir() else path.parent)
+    return _Bundle(root, options, monitor).convert()
+
+
+def bundle_root(folder: Path) -> Path:
+    """The bundle that ``folder`` is, lies in or holds."""
     root = folder.parent if folder.name == "configs" else folder
     if not (root / "configs").is_dir() and not (root / "metadata.json").is_file():
         root = next((f.parent.parent for f in root.glob("*/configs/metadata.json")), root)
-    return _Bundle(root, options, monitor).convert()
+    return root
+
+
+def bundle_place(root: Path) -> Path:
+    """Where a bundle's descriptions are."""
+    return root / "configs" if (root / "configs" / "metadata.json").is_file() else root
+
+
+def tensors_of(metadata: Raw) -> tuple[Raw, Raw]:
+    """What ``metadata.json`` says of the one input and of the first output."""
+    data = metadata.get("network_data_format", {})
+    inputs, outputs = list(data.get("inputs", {}).values()), list(data.get("outputs", {}).values())
+    if len(inputs) != 1 or not outputs:
+        raise ModelError("metadata.json: network_data_format with one input and an output is expected.")
+    return inputs[0], outputs[0]
+
+
+def channels_of(given: Raw, before: Preprocessing) -> list[Raw]:
+    """Name and modality codes of each channel."""
+    count = int(given.get("num_channels", 1))
+    if not 1 <= count <= _MOST_CHANNELS:
+        raise ModelError(f"metadata.json: an input of {count:.6g} channels is not possible; get the bundle again.")
+    named = given.get("channel_def") or {}
+    names = [str(named.get(str(n), f"image {n + 1}")) for n in range(count)]
+    if len(before.keys) == count > 1:
+        names = before.keys
+    codes = [str(given["modality"]).upper()] if given.get("modality") in ("CT", "MR", "CR", "DX") else []
+    return [{"name": name, "modality": codes} for name in names]
+
+
+def classes_of(result: Raw, after: Postprocessing) -> tuple[list[str], str, float]:
+    """Names of the classes, activation, and the threshold of overlapping ones."""
+    count = int(result.get("num_channels", 1))
+    if not 1 <= count <= _MOST_CLASSES:
+        raise ModelError(f"metadata.json: an output of {count:.6g} channels is not possible; get the bundle again.")
+    named = result.get("channel_def") or {}
+    names = [str(named.get(str(n), f"Class {n}")) for n in range(count)]
+    limit = 0.5 if after.threshold is None else after.threshold
+    overlapping = after.activation == "sigmoid" and not after.argmax
+    if after.activation is None and not after.argmax:
+        overlapping = count == 1 or ("background" not in names[0].lower() and bool(named))
+    if overlapping or count == 1:
+        return names, "sigmoid", limit
+    return names[1:], "softmax", limit
+
+
+def weights_of(root: Path) -> dict[str, Path]:
+    """The files that hold a bundle's network, by the word that chooses them, in the order in which they are tried."""
+    found: dict[str, Path] = {}
+    for place in (root / "models", root):
+        for ending in ("pt", "ts"):
+            if (place / f"model.{ending}").is_file():
+                found.setdefault(ending, place / f"model.{ending}")
+    onnx_files = sorted(root.rglob("*.onnx"))
+    return {**found, "onnx": onnx_files[0]} if onnx_files else found
 
 
 class _Bundle:
     def __init__(self, root: Path, options: ImportOptions, monitor: Monitor) -> None:
         self.root, self.options, self.monitor = root, options, monitor
-        self.place = root / "configs" if (root / "configs" / "metadata.json").is_file() else root
+        self.place = bundle_place(root)
         self.metadata = read_description(self.place / "metadata.json")
         self.notes: list[str] = []
-        data = self.metadata.get("network_data_format", {})
-        inputs, outputs = list(data.get("inputs", {}).values()), list(data.get("outputs", {}).values())
-        if len(inputs) != 1 or not outputs:
-            raise ModelError("metadata.json: network_data_format with one input and an output is expected.")
-        self.given, self.result = inputs[0], outputs[0]
+        self.given, self.result = tensors_of(self.metadata)
         self.dims = len(self.given.get("spatial_shape", [])) or 3
 
     def convert(self) -> tuple[Raw, Converted]:
@@ -77,8 +132,8 @@ class _Bundle:
             ours, theirs, odd = self._inferer()
             self._ask({**before.unknown, **after.unknown, **odd})
             self.notes += after.notes
-            channels = self._channels(before)
-            names, activation, limit = self._classes(after)
+            channels = channels_of(self.given, before)
+            names, activation, limit = classes_of(self.result, after)
             converted = self._network(before, after, ours, theirs, len(channels), activation)
         return self._manifest(before, after, ours, channels, names, activation, limit, converted), converted
 
@@ -129,31 +184,6 @@ class _Bundle:
         if self.dims == 2:
             return {"mode": "slicewise", "plane": "axial"}, {"kind": "SimpleInferer"}, {}
         return inferer(item)
-
-    def _channels(self, before: Preprocessing) -> list[Raw]:
-        count = int(self.given.get("num_channels", 1))
-        if not 1 <= count <= _MOST_CHANNELS:
-            raise ModelError(f"metadata.json: an input of {count:.6g} channels is not possible; get the bundle again.")
-        named = self.given.get("channel_def") or {}
-        names = [str(named.get(str(n), f"image {n + 1}")) for n in range(count)]
-        if len(before.keys) == count > 1:
-            names = before.keys
-        codes = [str(self.given["modality"]).upper()] if self.given.get("modality") in ("CT", "MR", "CR", "DX") else []
-        return [{"name": name, "modality": codes} for name in names]
-
-    def _classes(self, after: Postprocessing) -> tuple[list[str], str, float]:
-        count = int(self.result.get("num_channels", 1))
-        if not 1 <= count <= _MOST_CLASSES:
-            raise ModelError(f"metadata.json: an output of {count:.6g} channels is not possible; get the bundle again.")
-        named = self.result.get("channel_def") or {}
-        names = [str(named.get(str(n), f"Class {n}")) for n in range(count)]
-        limit = 0.5 if after.threshold is None else after.threshold
-        overlapping = after.activation == "sigmoid" and not after.argmax
-        if after.activation is None and not after.argmax:
-            overlapping = count == 1 or ("background" not in names[0].lower() and bool(named))
-        if overlapping or count == 1:
-            return names, "sigmoid", limit
-        return names[1:], "softmax", limit
 
     # -- network --------------------------------------------------------------------------------------------
 
@@ -213,11 +243,7 @@ class _Bundle:
             raise InputError(f"weights={wanted}: pt, ts or onnx is needed.")
         if wanted == "onnx" or self.options.choices.get("onnx"):
             return None, None
-        found: dict[str, Path] = {}
-        for place in (self.root / "models", self.root):
-            for ending in ("pt", "ts"):
-                if (place / f"model.{ending}").is_file():
-                    found.setdefault(ending, place / f"model.{ending}")
+        found = weights_of(self.root)
         if wanted and wanted not in found:
             raise InputError(f"{self.root.name} has no models/model.{wanted}.")
         why = ""

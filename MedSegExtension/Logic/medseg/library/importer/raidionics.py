@@ -58,6 +58,10 @@ class Settings:
         """(section, name, value) of settings that have a value and no meaning here."""
         return [(s, n, v) for (s, n), v in self._values.items() if v and n not in _KNOWN.get(s, set())]
 
+    def of(self, section: str) -> list[tuple[str, str]]:
+        """(name, value) of a section's settings that have a value."""
+        return [(n, v) for (s, n), v in self._values.items() if s == section and v]
+
     def text(self, section: str, name: str, default: str = "") -> str:
         return self._values.get((section, name), "") or default
 
@@ -75,6 +79,17 @@ class Settings:
         return [int(v) for v in self.numbers(section, name)]
 
 
+def settings_file(folder: Path) -> Path:
+    """The one file of settings in ``folder``."""
+    found = sorted(folder.rglob(INI))
+    if not found:
+        raise InputError(f"{folder.name} holds no {INI}; choose the folder of one Raidionics model.")
+    if len(found) > 1:
+        names = ", ".join(f.parent.name for f in found[:8])
+        raise InputError(f"{folder.name} holds several models ({names}); choose one of these folders.")
+    return found[0]
+
+
 def convert_raidionics(path: Path, options: ImportOptions, monitor: Monitor) -> tuple[Raw, Converted]:
     """Manifest and network of a Raidionics folder.
 
@@ -83,14 +98,8 @@ def convert_raidionics(path: Path, options: ImportOptions, monitor: Monitor) -> 
     ``reconstruction=argmax|thresholding``, ``order=resample_first|resample_second``, ``onnx=FILE``.
     """
     folder = path if path.is_dir() else path.parent
-    found = sorted(folder.rglob(INI))
-    if not found:
-        raise InputError(f"{folder.name} holds no {INI}; choose the folder of one Raidionics model.")
-    if len(found) > 1:
-        names = ", ".join(f.parent.name for f in found[:8])
-        raise InputError(f"{folder.name} holds several models ({names}); choose one of these folders.")
-    folder = found[0].parent
-    settings = Settings(found[0])
+    file = settings_file(folder)
+    folder, settings = file.parent, Settings(file)
     skipped = _ask_unknown(settings, options)
     model = bundle_network(folder, options, "Raidionics models")
     notes = [f"The setting {name} was left out, as you said." for name in skipped]
