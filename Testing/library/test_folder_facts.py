@@ -60,7 +60,7 @@ def test_a_monai_bundle_says_channels_classes_transforms_and_licence(tmp_path: P
         root = tmp_path / "spleen.zip"
     lines, questions = facts(root)
     assert lines["Images"] == "image 1 (CT)" and lines["Classes"] == "1: spleen"
-    assert lines["Before the network"] == "LoadImage, Orientation, OwnTransform" and lines["Network"] == "SegResNet"
+    assert lines["Before the network"] == "LoadImaged, Orientationd, OwnTransformd" and lines["Network"] == "SegResNet"
     assert lines["Runs"] == "in windows of 96 x 80 x 64 voxels" and lines["Version"] == "0.2.0"
     assert lines["Licence"] == "Copyright of a group" + ("" if zipped else "; LICENSE: Apache License")
     assert "OwnTransformd (it is not known to MedSeg)" in questions["skip"]["why"]

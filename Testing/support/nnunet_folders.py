@@ -86,6 +86,10 @@ KINDS = {
             "resampling_fn_probabilities_kwargs": {"is_seg": False, "force_separate_z": False},
         },
     ),
+    "minmax-none-channels": kind(
+        (48, 60, 56), (1, 1.1, 1), (32, 32, 32), (1.2, 1, 1), channels=["T1", "T2"],
+        schemes=["RescaleTo01Normalization", "NoNormalization"], masked=[False, False],
+    ),
     "smaller-than-patch": kind((20, 26, 24), (1, 1, 1), (32, 32, 32), (1, 1.1, 1)),
 }  # fmt: skip
 

@@ -121,7 +121,7 @@ def _licence(root: Path, metadata: Raw) -> str:
 
 
 def _names(block: Any) -> str:
-    return ", ".join(target_name(item).removesuffix("d") or repr(item)[:_TEXT] for item in transforms_of(block))
+    return ", ".join(target_name(item) or repr(item)[:_TEXT] for item in transforms_of(block))
 
 
 def _channels(channels: list[Raw]) -> str:
