@@ -21,8 +21,6 @@ def with_series(command: Command, manifest: Manifest, cases: list[Case]) -> list
 
     What fits no series, or several equally, is ``refused`` with the reason.
     """
-    from ..io.series_facts import by_study
-
     card = card_of(manifest)
     chosen: list[Case] = []
     for case in cases:
@@ -34,6 +32,8 @@ def with_series(command: Command, manifest: Manifest, cases: list[Case]) -> list
         if facts is None or (len(facts) == 1 and len(case.files) == 1):
             chosen.append(case)
             continue
+        from ..io.series_facts import by_study  # with pydicom, which a file alone need not wait for
+
         studies = by_study(facts)
         for number, study in enumerate(studies, start=1):
             one = case

@@ -85,14 +85,18 @@ def _read_file(path: Path, head: bytes, series: str | int | None, frame: int | N
 def read_nifti(path: Path) -> Volume:
     """NIfTI and MGH; imported here, so that 3D Slicer, whose users' masks may be NIfTI, needs no nibabel."""
     try:
-        from . import mgh, nifti
+        from . import nifti
     except ModuleNotFoundError as error:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             volume = _read_with_itk(path)
             told = f"{path.name} was read by ITK, as nibabel is not installed; damaged headers are noticed less surely."
             return replace(volume, warnings=(*volume.warnings, told))
         raise InputError(f"{path.name} needs the package nibabel to be read; install it and try again.") from error
-    return nifti.read_nifti(path) if path.name.lower().endswith((".nii", ".nii.gz")) else mgh.read_mgh(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        return nifti.read_nifti(path)
+    from . import mgh
+
+    return mgh.read_mgh(path)
 
 
 def _read_with_itk(path: Path) -> Volume:

@@ -1,7 +1,7 @@
 """The files of a result: segmentation (``.seg.nrrd``) and probability maps (``.nii.gz``), compressed on all cores.
 
-SimpleITK writes the headers, this module the voxels: they are compressed on all cores, and a full disk is noticed
-(SimpleITK's NIfTI writer reports success for an empty file).
+SimpleITK (loaded when a file is written) makes the headers, this module the voxels: they are compressed on all cores,
+and a full disk is noticed (SimpleITK's NIfTI writer reports success for an empty file).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
 
 from ..errors import OutputError
 from ..geometry.grid import Grid
@@ -48,6 +47,8 @@ def write_segmentation(path: Path, layers: Sequence[Layer], grid: Grid, model_id
 
 def _segmentation_header(path: Path, layers: Sequence[Layer], grid: Grid, model_id: str, dtype: np.dtype[Any]) -> bytes:
     """The NRRD header as ITK writes it for labels of ``dtype``, uncompressed; it is made beside ``path``."""
+    import SimpleITK as sitk
+
     # One voxel is enough for ITK to say all but the size.
     one = np.zeros((1, 1, 1), dtype)
     image: Any = sitk.GetImageFromArray(one)
@@ -131,7 +132,9 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
 
 def write_map(path: Path, array: npt.NDArray[Any], grid: Grid) -> None:
     """Write a probability map (K, J, I) as float32 NIfTI. Raises `OSError` where it could not be written completely."""
-    image = sitk.GetImageFromArray(np.zeros((1, 1, 1), np.float32))
+    import SimpleITK as sitk
+
+    image: Any = sitk.GetImageFromArray(np.zeros((1, 1, 1), np.float32))
     grid.place(image)
     with _by_itk(image, path, ".nii") as small:
         header = bytearray(small.read_bytes()[:_NIFTI_START])
@@ -187,13 +190,17 @@ def _reference_geometry(grid: Grid) -> str:
 
 
 def _compose(images: list[Any]) -> Any:
-    library: Any = sitk
+    import SimpleITK
+
+    library: Any = SimpleITK
     return library.Compose(images)
 
 
 @contextmanager
 def _by_itk(image: Any, path: Path, suffix: str) -> Iterator[Path]:
     """A small file beside ``path`` that SimpleITK wrote of ``image``, uncompressed; it is removed afterwards."""
+    import SimpleITK as sitk
+
     small = path.with_name(f".head-{secrets.token_hex(6)}{suffix}")
     try:
         sitk.WriteImage(image, str(small), useCompression=False)

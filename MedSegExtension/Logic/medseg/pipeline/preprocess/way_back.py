@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy  # its parts load on first use
 
 from ...geometry.grid import Grid
 from ...geometry.line_resample import area_mean, corner_positions, extent_positions, pytorch_positions, sample_lines
@@ -101,7 +101,7 @@ def _affine(array: Array, source: Grid, target: Grid, order: int) -> Array:
     matrix[:3] = np.where(np.abs(matrix[:3] - np.rint(matrix[:3])) < 1e-9, np.rint(matrix[:3]), matrix[:3])
     turned = matrix[2::-1, 2::-1]
     offset = matrix[2::-1, 3]
-    out = ndimage.affine_transform(
+    out = scipy.ndimage.affine_transform(
         array.astype(np.float64), turned, offset, output_shape=target.shape, order=order, mode="constant", cval=0.0
     )
     return np.asarray(out.astype(array.dtype if order == 0 else np.float32))
@@ -125,7 +125,7 @@ def resize_within(step: s.ResizeWithin, array: Array, grid: Grid) -> Moved:
         x = channel
         if step.antialias:
             sigma = [max(0.0, (a / b - 1) / 2) for a, b in zip(channel.shape, shape, strict=True)]
-            x = ndimage.gaussian_filter(channel.astype(np.float64), sigma, mode=_ends(step.edges))
+            x = scipy.ndimage.gaussian_filter(channel.astype(np.float64), sigma, mode=_ends(step.edges))
         return _over_extent(x, shape, nearest, step.edges)
 
     def back(x: Array, labels: bool) -> Array:

@@ -1,0 +1,56 @@
+"""What a command loads before its network runs: each library costs the user a part of a second, each time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+#: Stands in for the network's run, and says what was loaded until then.
+_UNTIL_THE_NETWORK = """
+import json, os, sys
+import medseg.pipeline.labels as labels
+
+def begun(*_, **__):
+    print(json.dumps(sorted(sys.modules)), flush=True)
+    os._exit(0)
+
+labels.infer = begun
+import medseg.cli
+medseg.cli.main()
+"""
+#: Only some models and results need these; scipy.ndimage alone takes a quarter of a second.
+_NOT_NEEDED = (
+    "scipy.ndimage", "scipy.sparse", "scipy.spatial", "scipy.special", "matplotlib", "highdicom", "jinja2",
+    "openvino", "slicer", "vtk", "medseg.library.importer", "medseg.compare.pairs", "medseg.report.page",
+)  # fmt: skip
+
+
+def loaded(model: str, image: Path, folder: Path) -> set[str]:
+    """Modules in memory when ``medseg run`` begins the network."""
+    command = ["run", model, str(image), "-o", str(folder), "--device", "cpu", "--no-scene", "--modality", "MR"]
+    done = subprocess.run(
+        [sys.executable, "-c", _UNTIL_THE_NETWORK, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("name", "further"),
+    [("image.nii.gz", ()), ("image.nrrd", ("pydicom", "nibabel"))],
+    ids=["NIfTI", "NRRD, which needs neither pydicom nor nibabel"],
+)
+def test_the_network_begins_before_libraries_that_it_does_not_need_are_loaded(
+    tmp_path: Path, name: str, further: tuple[str, ...]
+) -> None:
+    image = sitk.GetImageFromArray(np.random.default_rng(0).normal(100, 9, (8, 24, 24)).astype(np.float32))
+    sitk.WriteImage(image, str(tmp_path / name))
+    modules = loaded("cmb-compact", tmp_path / name, tmp_path / "out")
+    assert "onnxruntime" in modules  # the network was opened
+    assert sorted(modules & {*_NOT_NEEDED, *further}) == []
