@@ -97,6 +97,20 @@ def test_an_engine_that_decides_otherwise_is_refused(tiny: Model, other: type[Ot
     with Session.open(tiny, "cpu", monitor=monitor) as session:
         session.run(feeds(session))
         assert session.provider == CPU and "otherwise" in monitor.notes[0]
+    again = Monitor()
+    with Session.open(tiny, "cpu", monitor=again) as session:
+        session.run(feeds(session))
+        assert session.provider == CPU and again.notes == monitor.notes, "each run says which engine runs it, and why"
+
+
+def test_an_input_too_large_for_two_engines_is_run_by_one_and_told(
+    tiny: Model, other: type[Other], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "_MOST_COMPARED", 1)
+    monitor = Monitor()
+    with Session.open(tiny, "cpu", monitor=monitor) as session:
+        session.run(feeds(session))
+        assert other.made == 0 and "too large" in monitor.notes[0]
 
 
 def test_an_engine_that_fails_later_leaves_the_run_to_the_other(tiny: Model, other: type[Other]) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from qt_host.fixtures import FakeDialogs, host  # noqa: F401
+from qt_host.fixtures import FakeDialogs, FakeInstaller, host  # noqa: F401
 
 # ruff: noqa: F811  (fixtures are arguments)
 
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "MedSegExtension" / "Resources"
 SLICER = {"numpy": "2.4.6", "SimpleITK": "2.5.5", "scipy": "1.17.1", "pydicom": "3.0.1"}
 
 
@@ -47,6 +48,7 @@ def make(host: Any, tmp_path: Path, installed: dict[str, str], gpu: Any = None, 
     installer = Installer(
         requirements, pip, dialogs, log.append, lambda: restarts.append(1),
         version_of=installed.get, find_gpu=lambda: gpu, system=changes.pop("system", "Linux"),
+        question=changes.pop("question", ""),
     )  # fmt: skip
     installer.pip, installer.dialogs, installer.log, installer.restarts = pip, dialogs, log, restarts
     return installer
@@ -200,3 +202,39 @@ def test_slicers_own_packages_are_never_replaced(host: Any, tmp_path: Path, repo
     wanted, unwanted = installer.plan()
     names = {w.split(">=")[0] for w in wanted}
     assert names == {"onnx", "pydantic", "onnxruntime"} and unwanted == []
+
+
+class TestOpenVinoIsAnOffer:
+    """It makes runs faster; a user who does not want it must be able to go on without."""
+
+    def test_the_user_is_asked_in_its_own_words_and_may_decline(self, host: Any, tmp_path: Path) -> None:
+        there = {**SLICER, "onnxruntime": "1.24"}
+        installer = make(host, tmp_path, there, agrees=False, question="OpenVINO is faster. Install it?")
+        assert not installer.ensure()
+        assert installer.dialogs.questions[0].startswith("OpenVINO is faster. Install it?")
+        assert installer.pip.calls == [] and installer.log == ["Nothing was installed; all runs as before."]
+
+    def test_the_shipped_requirement_is_openvino_beside_any_onnx_runtime(self, host: Any) -> None:
+        from medseg_panel.models.install import ORT_PACKAGES
+
+        lines = (REQUIREMENTS / "requirements-openvino.txt").read_text().splitlines()
+        wanted = [line for line in lines if line and not line.startswith("#")]
+        assert [w.partition(">=")[0] for w in wanted] == ["openvino"] and not {"openvino"} & set(ORT_PACKAGES)
+
+    def test_the_panel_says_why_onnx_runtime_ran_a_network(self, host: Any) -> None:
+        import qt
+
+        from medseg_panel.collaborators import Collaborators
+        from medseg_panel.models.packages import PackagesMenu
+
+        offer, said = FakeInstaller(), []
+        others = Collaborators(None, None, FakeDialogs(), lambda log: offer, openvino_installer=lambda log: offer)
+        packages = PackagesMenu(qt.QMenu(), others, FakeInstaller(), said.append, said.append)
+        run = {"provider": "CPUExecutionProvider", "parameters": {"precision": "auto"}}
+        assert "Manage models installs it" in packages.engine_hint(run)
+        assert "exact" in packages.engine_hint({**run, "parameters": {"precision": "float32"}})
+        assert packages.engine_hint({**run, "provider": "OpenVINO 2026"}) == ""
+        offer.warm = True  # OpenVINO is there: the run itself tells how the two compared
+        assert packages.engine_hint(run) == ""
+        packages.install_openvino()
+        assert "OpenVINO is installed" in said[-1]

@@ -309,7 +309,7 @@ class TestRunSection:
         opened.choose("ct-bleeds")
         opened.panel.run.set_devices(list(self.DEVICES))
         opened.ui.deviceSelector.currentIndex = 2
-        opened.ui.precisionSelector.currentIndex = 1
+        opened.ui.exactCheckBox.click()
         opened.ui.applyButton.click()
         options = opened.worker.runs[0]["options"]
         assert (options["device"], options["precision"]) == ("cpu", "float32")

@@ -32,6 +32,8 @@ _SCORES_DIFFER = 1e-3
 #: Seconds of a run that is not repeated for the sake of its time.
 _LONG = 5.0
 _FILE = "engines.json"
+#: Told where an input is not compared.
+TOO_LARGE = "ONNX Runtime runs this network: its input is too large to hold it in two engines at once."
 #: Set to ``onnxruntime`` it keeps all runs on ONNX Runtime, as ``precision="float32"`` does for one run.
 VARIABLE = "MEDSEG_ENGINE"
 

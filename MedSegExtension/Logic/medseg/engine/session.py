@@ -170,10 +170,14 @@ class Session:
             return self._run_onnxruntime(feeds)
         self._undecided = False
         if sum(array.size for array in feeds.values()) > _MOST_COMPARED:
+            self._chosen = automatic.TOO_LARGE
+            self._monitor.note(self._chosen)
             return self._run_onnxruntime(feeds)
         key = automatic.key(self._model.sha256, self._threads, feeds)
         choice = automatic.remembered(key)
         if choice is not None and choice.engine == "onnxruntime":
+            self._chosen = automatic.words(choice)
+            self._monitor.note(self._chosen)
             return self._run_onnxruntime(feeds)
         try:
             network = self._runner.call(self._load_openvino, self._monitor, lambda: None)

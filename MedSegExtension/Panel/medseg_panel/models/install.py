@@ -93,7 +93,8 @@ class SlicerPip:
 class Installer:
     """`seams.Installer`. ``on_installed`` is called after packages changed (the worker must start anew).
 
-    ``version_of(name)``: the installed version or None. ``find_gpu()``: the NVIDIA card or None.
+    ``version_of(name)``: the installed version or None. ``find_gpu()``: the NVIDIA card or None. ``question``: what the
+    user is asked in place of the usual sentence, where these packages are an offer.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Installer:
         version_of: Callable[[str], str | None] | None = None,
         find_gpu: Callable[[], Gpu | None] | None = None,
         system: str | None = None,
+        question: str = "",
     ) -> None:
         self._requirements, self._pip, self._dialogs = requirements, pip, dialogs
         self._log, self._on_installed = log, on_installed
@@ -114,6 +116,7 @@ class Installer:
         self._find_gpu = find_gpu or nvidia_gpu
         self._system = system or platform.system()
         self._told_of_gpu = False
+        self._question = question
 
     def satisfied(self) -> bool:
         """True where nothing is missing and nothing is in the way."""
@@ -128,16 +131,20 @@ class Installer:
         if not wanted and not unwanted:
             self._tell_of_gpu()
             return True
-        question = _("MedSeg needs {count} more Python package(s). Install now? This needs the internet.").format(
-            count=len(wanted)
-        )
+        question = self._question or _(
+            "MedSeg needs {count} more Python package(s). Install now? This needs the internet."
+        ).format(count=len(wanted))
         if unwanted:
             question += " " + _("{packages} will be removed, since only one ONNX Runtime works at a time.").format(
                 packages=", ".join(unwanted)
             )
         if not self._dialogs.confirm(question, "\n".join(wanted)):
             self._log(
-                _("Nothing was installed, so nothing can run. Press Apply again, or install from a folder of wheels.")
+                _("Nothing was installed; all runs as before.")
+                if self._question
+                else _(
+                    "Nothing was installed, so nothing can run. Press Apply again, or install from a folder of wheels."
+                )
             )
             return False
         self._install(wanted, unwanted, ())

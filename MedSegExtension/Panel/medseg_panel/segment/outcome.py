@@ -35,6 +35,7 @@ class Outcome:
     """The nodes of one run. ``applied``: the segmentation and its state before; None for classifications.
 
     ``refilled``: tables of the run before that were filled anew, with what they held; ``chart_kept``: its plot stays.
+    ``provenance``: of the result.
     """
 
     volume: Any
@@ -44,6 +45,7 @@ class Outcome:
     probabilities: list[Any] = field(default_factory=list)
     refilled: list[tuple[Any, Table]] = field(default_factory=list)
     chart_kept: bool = False
+    provenance: dict[str, Any] = field(default_factory=dict)
 
     def before(self) -> Outcome:
         """The run before this one, as far as its nodes were used on."""
@@ -84,7 +86,7 @@ def apply(
     ``previous``: tables and plot of the run before; those of the same model and volume are filled anew, so that it
     does not leave a second set of them.
     """
-    outcome = Outcome(volume)
+    outcome = Outcome(volume, provenance=result.provenance)
     base = f"{volume.GetName()} {card.title}"
     if result.layers:
         outcome.applied = apply_result(

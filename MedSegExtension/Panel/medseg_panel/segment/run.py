@@ -1,4 +1,4 @@
-"""Device, precision, batch and tile, Apply and Cancel, progress and log."""
+"""Device, exact results, batch and tile, Apply and Cancel, progress and log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-_PRECISIONS = (("auto", "Automatic"), ("float32", "float32"))
 _STAGES = {
     "read": "Handing over",
     "prepare": "Preparing",
@@ -41,9 +40,7 @@ class RunSection:
         ui.cancelButton.connect("clicked(bool)", on_cancel)
         ui.refreshDevicesButton.connect("clicked(bool)", on_devices)
         ui.deviceSelector.connect("currentIndexChanged(int)", self._device_chosen)
-        for value, text in _PRECISIONS:
-            ui.precisionSelector.addItem(text, value)
-        ui.precisionSelector.connect("currentIndexChanged(int)", self._precision_chosen)
+        ui.exactCheckBox.connect("toggled(bool)", self._exact_chosen)
         self._fill_devices()
 
     @property
@@ -61,8 +58,7 @@ class RunSection:
         self._parameters = parameters
         self._fill_devices()
         if parameters is not None:
-            index = self._ui.precisionSelector.findData(parameters.precision)
-            self._ui.precisionSelector.currentIndex = max(index, 0)
+            self._ui.exactCheckBox.checked = parameters.precision == "float32"
 
     def set_devices(self, devices: list[dict[str, Any]]) -> None:
         """Offer the devices that truly run; why the others do not is written to the log."""
@@ -112,7 +108,7 @@ class RunSection:
 
     def note(self, sentence: str) -> None:
         """A plain fact of the run: told now, and when it ends."""
-        if sentence not in self._notes:
+        if sentence and sentence not in self._notes:
             self._notes.append(sentence)
             self.log(sentence)
 
@@ -163,9 +159,9 @@ class RunSection:
         if not self._updating and self._parameters is not None and index >= 0:
             self._parameters.device = self._ui.deviceSelector.itemData(index)
 
-    def _precision_chosen(self, index: int) -> None:
-        if self._parameters is not None and index >= 0:
-            self._parameters.precision = self._ui.precisionSelector.itemData(index)
+    def _exact_chosen(self, exact: bool) -> None:
+        if self._parameters is not None and exact != (self._parameters.precision == "float32"):
+            self._parameters.precision = "float32" if exact else "auto"
 
 
 def device_text(device: dict[str, Any]) -> str:

@@ -14,12 +14,12 @@ from medseg_mrml import rehearse
 
 from ..collaborators import Collaborators
 from ..models.more_models import MoreModels
+from ..models.packages import PackagesMenu
 from ..parameters import set_input_node
 from ..seams import FinishedRun
 from .apart import Apart
 from .choices import ChoicesRows
 from .inputs import InputsSection
-from .menus import add_action
 from .model import ModelSection
 from .model_view import ModelView
 from .outcome import Outcome
@@ -68,10 +68,7 @@ class SegmentTab:
         menu.addSeparator()
         self.model = ModelSection(ui, menu, others.store, others.dialogs, self._model_chosen, self._ask_about_model)
         menu.addSeparator()
-        self._offline = add_action(
-            menu, _("Install Python packages from a folder..."), self.install_from_folder,
-            _("Install what the models need from a folder of wheels, without the internet."),
-        )  # fmt: skip
+        self.packages = PackagesMenu(menu, others, self._installer, self.run.log, self._failed)
         self._show_card(self.model.card)
         self.update()
 
@@ -113,7 +110,7 @@ class SegmentTab:
             busy = self.runs.running or self.more.busy or self.view.running
             self.run.set_state(busy, not why, why or _("Run the model on the chosen volume."))
             self.more.set_enabled(not busy)
-            self._offline.enabled = not busy
+            self.packages.set_enabled(not busy)
         finally:
             self._updating = False
 
@@ -328,6 +325,7 @@ class SegmentTab:
         self._updating = True
         try:
             if outcome is not None and self._parameters is not None:
+                self.run.note(self.packages.engine_hint(outcome.provenance))
                 self.results.show(outcome)
                 if outcome.applied is not None:
                     if self._parameters.outputSegmentation is not outcome.applied.node:
@@ -388,13 +386,3 @@ class SegmentTab:
             self._worker.query(
                 "devices", lambda answer: self.run.set_devices(answer["devices"]), lambda e: self.run.log(e["message"])
             )
-
-    def install_from_folder(self) -> None:
-        """Install the needed packages from a folder of wheels."""
-        folder = self._dialogs.folder(_("Folder with wheels (.whl)"))
-        if not folder:
-            return
-        try:
-            self._installer.ensure_from(folder)
-        except MedSegError as error:
-            self._failed(str(error))
