@@ -54,3 +54,12 @@ def test_the_network_begins_before_libraries_that_it_does_not_need_are_loaded(
     modules = loaded("cmb-compact", tmp_path / name, tmp_path / "out")
     assert "onnxruntime" in modules  # the network was opened
     assert sorted(modules & {*_NOT_NEEDED, *further}) == []
+
+
+def test_a_warm_worker_reads_the_versions_of_its_packages_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medseg.pipeline import run as running
+
+    first = running.versions()
+    monkeypatch.setattr(running.metadata, "version", lambda name: pytest.fail(f"{name} was looked up again"))
+    first["numpy"] = "changed by a caller"
+    assert running.versions()["numpy"] == np.__version__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -181,6 +182,11 @@ def _provenance(
 
 def versions() -> dict[str, str]:
     """Versions of what took part, for the provenance."""
+    return dict(_versions())
+
+
+@functools.cache  # the packages' own files are read for it, which takes as long as a small network
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for package in ("numpy", "SimpleITK", "scipy", "onnx", "pydantic", "slicer-core"):
         try:
