@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import compare, dicom, models_catalogue, models_import, report, review
+from . import cohort, compare, dicom, models_catalogue, models_import, report, review
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -36,6 +36,7 @@ app.add_typer(models_app, name="models")
 models_import.register(models_app, EXIT_CODES)
 models_catalogue.register(models_app, EXIT_CODES)
 compare.register(app, EXIT_CODES)
+cohort.register(app, EXIT_CODES)
 review.register(app, EXIT_CODES)
 report.register(app, EXIT_CODES)
 dicom.register(app, EXIT_CODES)

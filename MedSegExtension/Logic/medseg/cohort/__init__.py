@@ -1,0 +1,1 @@
+"""One model over many cases: worker processes, a journal of what is done, one table of all measurements."""

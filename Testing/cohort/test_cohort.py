@@ -1,0 +1,78 @@
+"""A long run that is interrupted goes on and ends as if nothing had happened; else days of computing are lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medseg import phantoms
+from medseg.cohort.local import run_local
+from medseg.cohort.one_case import Job
+from medseg.output.files import write_map
+from medseg.pipeline.options import RunOptions
+from medseg.review.cases import find_cases
+
+
+def command(source: Path, out: Path) -> list[str]:
+    words = [
+        "cohort",
+        "ich-compact",
+        str(source),
+        "-o",
+        str(out),
+        "--device",
+        "cpu",
+        "--modality",
+        "CT",
+        "--workers",
+        "2",
+    ]
+    return [sys.executable, "-m", "medseg.cli", *words]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGKILL is of POSIX")
+def test_a_killed_driver_loses_nothing_and_a_bad_file_costs_a_row(tmp_path: Path) -> None:
+    source = tmp_path / "images"
+    source.mkdir()
+    for n in range(6):
+        volume = phantoms.head_ct(n, size=(48, 48, 6)).volume
+        write_map(source / f"case{n}.nii.gz", volume.array, volume.grid)
+    (source / "case9.nii.gz").write_bytes(b"no image")
+    whole = subprocess.run(command(source, tmp_path / "whole"), capture_output=True, text=True, check=False)
+    assert whole.returncode == 2, whole.stderr
+    out = tmp_path / "broken"
+    driver = subprocess.Popen(command(source, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(out.glob("cases/*/result.json")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    done = {p: p.stat().st_mtime_ns for p in out.glob("cases/*/result.json")}
+    again = subprocess.run(command(source, out), capture_output=True, text=True, check=False)
+    assert again.returncode == 2, again.stderr
+    table = (out / "cohort.csv").read_text(encoding="utf-8")
+    assert table == (tmp_path / "whole" / "cohort.csv").read_text(encoding="utf-8")
+    assert table.count(",done,") == 6 and table.count(",failed,") == 1
+    assert all(p.stat().st_mtime_ns == when for p, when in done.items()), "a finished case was run again"
+    assert find_cases(out / "cases.csv")[0].name == "case9", "failed cases stand first in the list for Review"
+
+
+def test_a_killed_worker_costs_no_case(tmp_path: Path) -> None:
+    volume = phantoms.head_ct(1, size=(48, 48, 6)).volume
+    write_map(tmp_path / "a.nii.gz", volume.array, volume.grid)
+    channel = "head CT"
+    jobs = [Job(f"case{n}", {channel: tmp_path / "a.nii.gz"}, tmp_path / f"case{n}") for n in range(4)]
+    records = run_local("ich-compact", RunOptions(device="cpu", modality="CT", threads=1), jobs, 1)
+    first = next(records)
+    (worker,) = [p for p in multiprocessing.active_children() if p.name == "medseg-cohort"]
+    worker.kill()
+    worker.join()
+    states = {r["case"]: r["state"] + r["problem"] for r in [first, *records]}
+    assert states == {job.name: "done" for job in jobs}
