@@ -86,7 +86,7 @@ def test_the_volume_is_never_changed(waiting):
 class Threshold:
     """A network that needs next to no memory: class 1 where the input is above 0.5."""
 
-    provider, device, fell_back = "CPUExecutionProvider", "CPU", False
+    provider, device, fell_back, in_flight = "CPUExecutionProvider", "CPU", False, 1
     input_shapes = {"x": (None, None, None, None)}  # noqa: RUF012
 
     def run(self, feeds):
