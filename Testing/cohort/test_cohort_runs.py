@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -76,3 +77,41 @@ def test_a_killed_worker_costs_no_case(tmp_path: Path) -> None:
     worker.join()
     states = {r["case"]: r["state"] + r["problem"] for r in [first, *records]}
     assert states == {job.name: "done" for job in jobs}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="named pipes are of POSIX")
+def test_a_case_that_ends_its_process_twice_is_a_row_and_the_rest_is_run(tmp_path: Path) -> None:
+    """One image that no memory suffices for must not stop a night's work, nor be tried for ever."""
+    volume = phantoms.head_ct(1, size=(48, 48, 6)).volume
+    write_map(tmp_path / "a.nii.gz", volume.array, volume.grid)
+    deadly = tmp_path / "deadly.nii.gz"
+    os.mkfifo(deadly)  # who reads it waits, and is killed meanwhile
+    files = {"bad": deadly, "good": tmp_path / "a.nii.gz"}
+    jobs = [Job(name, {"head CT": path}, tmp_path / name) for name, path in files.items()]
+    killed = []
+
+    def kill_its_reader() -> None:
+        while len(killed) < 2:
+            try:
+                end = os.open(deadly, os.O_WRONLY | os.O_NONBLOCK)  # fails until somebody reads
+            except OSError:
+                time.sleep(0.01)
+                continue
+            (worker,) = [p for p in multiprocessing.active_children() if p.name == "medseg-cohort"]
+            os.kill(worker.pid or 0, signal.SIGKILL)
+            killed.append(worker.pid)
+            while True:  # until the reader is gone
+                try:
+                    os.write(end, b"0")
+                except BlockingIOError:
+                    pass
+                except BrokenPipeError:
+                    break
+                time.sleep(0.01)
+            os.close(end)
+
+    threading.Thread(target=kill_its_reader, daemon=True).start()
+    records = {r["case"]: r for r in run_local("ich-compact", RunOptions(device="cpu", modality="CT"), jobs, 1)}
+    assert len(set(killed)) == 2
+    assert records["bad"]["state"] == "failed" and "ended 2 times" in records["bad"]["problem"]
+    assert records["good"]["state"] == "done"
