@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -238,3 +240,20 @@ def test_a_file_that_openvino_cannot_read_is_told(real: None, tiny: Model, monke
     monkeypatch.setattr(session_module, "OpenVinoNetwork", refuse)
     with pytest.raises(DeviceError, match=r"cannot run on OpenVINO: unsupported operator Foo. Choose the CPU"):
         Session.open(tiny, "openvino:cpu", monitor=Monitor())
+
+
+_STARTS = """
+import multiprocessing.process, sys
+started = []
+multiprocessing.process.BaseProcess.start = lambda self: started.append(self)
+from medseg.engine import openvino_engine
+openvino_engine.fast_precisions()
+assert "openvino.tools.ovc" in sys.modules, "what reports is loaded with OpenVINO"
+print(len(started), "openvino_telemetry" in sys.modules)
+"""
+
+
+def test_openvino_reports_to_nobody_and_leaves_no_process(real: None) -> None:
+    """A hospital's computer tells no web service what it runs; a forked reporter that hung kept the worker's pipes."""
+    done = subprocess.run([sys.executable, "-c", _STARTS], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["0", "False"], done.stderr

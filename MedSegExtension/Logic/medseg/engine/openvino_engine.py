@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -52,10 +53,24 @@ def fast_precisions() -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=1)
-def _core() -> Any:
-    import openvino
+def _package() -> Any:
+    """``openvino`` without its telemetry: that reports each start to a web service, from a forked process that may
+    hang for ever and then keeps the worker's pipes open. Without its package OpenVINO takes a stub of its own.
+    """
+    absent = "openvino_telemetry" not in sys.modules
+    if absent:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # an import of it fails
+    try:
+        import openvino
+    finally:
+        if absent:
+            del sys.modules["openvino_telemetry"]
+    return openvino
 
-    return openvino.Core()
+
+@functools.lru_cache(maxsize=1)
+def _core() -> Any:
+    return _package().Core()
 
 
 class OpenVinoNetwork:
@@ -66,9 +81,7 @@ class OpenVinoNetwork:
 
     def __init__(self, path: str | Path | bytes, *, threads: int | None = None, precision: str = "float32") -> None:
         """``path``: of an ONNX file, or its bytes. Raises what OpenVINO raises where it cannot read or compile it."""
-        import openvino
-
-        self._openvino = openvino
+        self._openvino = _package()
         self._model = _core().read_model(path if isinstance(path, bytes) else str(path))
         folder = cache_folder() / "openvino"
         folder.mkdir(exist_ok=True, mode=0o700)
