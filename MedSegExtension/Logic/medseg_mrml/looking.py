@@ -17,6 +17,14 @@ from .segmentation import Applied, undo
 from .snapshot import BINARY
 
 Box = tuple[slice, slice, slice]
+#: Name, level and width in HU, as read at a CT console.
+READER_WINDOWS = (
+    ("Brain", 40.0, 80.0),
+    ("Blood", 80.0, 200.0),
+    ("Soft tissue", 40.0, 380.0),
+    ("Bone", 600.0, 2800.0),
+    ("Grey-white", 32.0, 8.0),
+)
 #: Millimetres that are seen at least, and how many times its own size a finding is seen with.
 _LEAST_SEEN, _SURROUNDINGS = 90.0, 5.0
 _CAMERA_DISTANCE = 300.0

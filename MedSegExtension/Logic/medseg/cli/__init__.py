@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cohort, compare, dicom, models_catalogue, models_import, report, review
+from . import cohort, compare, dicom, models_catalogue, models_import, report, review, view
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -40,6 +40,7 @@ cohort.register(app, EXIT_CODES)
 review.register(app, EXIT_CODES)
 report.register(app, EXIT_CODES)
 dicom.register(app, EXIT_CODES)
+view.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,

@@ -2,8 +2,8 @@
 
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
-Requests: ``{"id", "command": "run" | "devices" | "versions" | "check" | "add" | "published" | "propose" | "import" |
-"install" | "dicom" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+Requests: ``{"id", "command": "run" | "read" | "devices" | "versions" | "check" | "add" | "published" | "propose" |
+"import" | "install" | "dicom" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
 request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
 (``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
@@ -34,6 +34,7 @@ from ..errors import MedSegError, OutOfMemory
 from ..monitor import Event, Monitor
 from .dicom import write_objects
 from .models import import_file, install, propose_file, published
+from .reading import read_images
 from .requests import exchange_folder_of, run_options_of, text_of, volumes_of
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ class Worker:
         self._cancelled: set[int] = set()
         self._commands: dict[str, Callable[[dict[str, Any], Monitor], dict[str, Any]]] = {
             "run": self._run,
+            "read": read_images,
             "devices": self._devices,
             "versions": self._versions,
             "check": self._check,

@@ -75,8 +75,11 @@ def grid_from(message: dict[str, Any]) -> Grid:
     return Grid(message["size"], message["spacing"], message["origin"], message["direction"])
 
 
-def volume_message(volume: Volume, array: dict[str, Any]) -> dict[str, Any]:
-    """A volume whose voxels are described by the `array_message` ``array``."""
+def volume_message(volume: Volume, array: dict[str, Any], acquired: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A volume whose voxels are described by the `array_message` ``array``.
+
+    ``acquired``: that of its stack's pixels, where they are not the voxels themselves (a series read from files).
+    """
     return {
         "array": array,
         "grid": grid_message(volume.grid),
@@ -89,6 +92,7 @@ def volume_message(volume: Volume, array: dict[str, Any]) -> dict[str, Any]:
         else {
             "grids": [grid_message(g) for g in volume.stack.grids],
             "instance_uids": list(volume.stack.instance_uids),
+            "pixels": acquired,
         },
     }
 
@@ -97,12 +101,11 @@ def volume_from(message: dict[str, Any], folder: Path) -> Volume:
     """The volume of a `volume_message`, its voxels mapped from ``folder``."""
     array = map_array(message["array"], folder)
     slices = message.get("slices")
-    # A node's slices are its own voxels: only their true positions differ from the regular grid.
-    stack = (
-        None
-        if slices is None
-        else SliceStack(array, tuple(grid_from(g) for g in slices["grids"]), tuple(slices["instance_uids"]))
-    )
+    stack = None
+    if slices is not None:
+        # A node's slices are its own voxels: only their true positions differ from the regular grid.
+        pixels = array if slices.get("pixels") is None else map_array(slices["pixels"], folder)
+        stack = SliceStack(pixels, tuple(grid_from(g) for g in slices["grids"]), tuple(slices["instance_uids"]))
     return Volume(
         array,
         grid_from(message["grid"]),

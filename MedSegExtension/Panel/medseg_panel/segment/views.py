@@ -10,15 +10,6 @@ import slicer
 
 from medseg_mrml.looking import in_world, nodes_of
 
-# Level and width in HU, as read at a CT console.
-READER_WINDOWS = (
-    ("Brain", 40.0, 80.0),
-    ("Blood", 80.0, 200.0),
-    ("Soft tissue", 40.0, 380.0),
-    ("Bone", 600.0, 2800.0),
-    ("Grey-white", 32.0, 8.0),
-)
-
 
 @dataclass
 class ViewState:

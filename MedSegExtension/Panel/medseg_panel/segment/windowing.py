@@ -10,6 +10,7 @@ import qt
 from slicer.i18n import tr as _
 
 from medseg.model.card import ModelCard
+from medseg_mrml.looking import READER_WINDOWS
 
 from ..parameters import set_window_overrides, window_overrides
 from . import views
@@ -54,7 +55,7 @@ class WindowingSection:
         ui.overrideCheckBox.connect("toggled(bool)", self._override_toggled)
         ui.levelSpinBox.connect("valueChanged(double)", self._edited)
         ui.widthSpinBox.connect("valueChanged(double)", self._edited)
-        for n, (name, level, width) in enumerate(views.READER_WINDOWS):
+        for n, (name, level, width) in enumerate(READER_WINDOWS):
             button = qt.QPushButton(f"{name} {level:g}/{width:g}")
             button.toolTip = _("Show the first input with level {level} and width {width}.").format(
                 level=f"{level:g}", width=f"{width:g}"
