@@ -26,6 +26,18 @@ def add_paths() -> None:
             sys.path.insert(0, str(folder))
 
 
+def register_samples() -> None:
+    """Offer drawn volumes in the module Sample Data."""
+    try:
+        from SampleData import SampleDataLogic
+    except ImportError:  # a Slicer that was started without that module
+        return
+    add_paths()
+    from medseg_panel.sample_data import register
+
+    register(SampleDataLogic, str(HERE / "Resources" / "Icons" / "MedSegExtension.png"))
+
+
 class MedSegExtension(ScriptedLoadableModule):
     """What Slicer shows of the module in its menus."""
 
@@ -47,6 +59,8 @@ class MedSegExtension(ScriptedLoadableModule):
         if adaptor is not None:
             add_paths()
             adaptor(None).setPythonSource(str(HERE / "Panel" / "medseg_panel" / "MedSegSubjectHierarchyPlugin.py"))
+        # The module Sample Data may be loaded after this one.
+        slicer.app.connect("startupCompleted()", register_samples)
 
 
 class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):

@@ -12,6 +12,7 @@ from medseg import phantoms
 from medseg.cli import app
 from medseg.cli.demonstration import write_phantom
 from medseg.library.catalogue import catalogue_states, markdown_table
+from support.commands import missing_options
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -38,12 +39,7 @@ def test_every_command_that_the_readme_names_exists(line: str) -> None:
     """Command, sub-command and options as they are written; what they do is tested elsewhere."""
     for alternative in line.split(" | ")[1:]:
         assert CliRunner().invoke(app, ["models", alternative, "--help"]).exit_code == 0, alternative
-    words = line.split(" | ")[0].split()[1:]
-    names = words[: 2 if words[0] in ("models", "review") else 1]
-    help_text = CliRunner().invoke(app, [*names, "--help"])
-    assert help_text.exit_code == 0, line
-    missing = [w for w in words if w.startswith("-") and not re.search(rf"(?<!\S){w}\b", help_text.output)]
-    assert not missing, line
+    assert not missing_options(line.split(" | ")[0])
 
 
 def test_the_table_of_published_models_is_the_recipes_and_the_catalogue() -> None:

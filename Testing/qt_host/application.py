@@ -85,10 +85,17 @@ class Application:
 
     def __init__(self, scene: Any, application_logic: Any, testing: bool) -> None:
         self._scene, self._logic, self._testing = scene, application_logic, testing
+        self.connected: dict[str, list[Any]] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="medseg_host_")
         self.temporaryPath = self._folder.name
         self._settings = QtCore.QSettings(f"{self._folder.name}/Slicer.ini", QtCore.QSettings.Format.IniFormat)
         self._layout = LayoutManager(scene, application_logic)
+
+    def connect(self, signal: str, slot: Any) -> bool:
+        """Signals of the application's start are not sent; what was connected is in ``connected``."""
+        api().require("slicer.app", signal.split("(")[0])
+        self.connected.setdefault(signal, []).append(slot)
+        return True
 
     def layoutManager(self) -> LayoutManager:
         return self._layout

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cohort, compare, dicom, models_catalogue, models_import, report, review, view
+from . import cohort, compare, dicom, models_catalogue, models_import, phantom, report, review, view
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
@@ -38,9 +38,11 @@ models_catalogue.register(models_app, EXIT_CODES)
 compare.register(app, EXIT_CODES)
 cohort.register(app, EXIT_CODES)
 review.register(app, EXIT_CODES)
+phantom.register(app, EXIT_CODES)
 report.register(app, EXIT_CODES)
 dicom.register(app, EXIT_CODES)
 view.register(app, EXIT_CODES)
+phantom.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,
