@@ -307,3 +307,50 @@ def test_a_volume_that_slicer_stacked_without_the_tilt_is_taken_slice_by_slice(t
     result = Result(stacked, (Layer(labels, (SegmentClass(1, "lesion", (1, 0, 0)),)),), provenance={"model": MODEL})
     file = write_dicom(result, source, tmp_path / "out", options=DicomOptions(report=False))[0]
     assert np.array_equal(masks_on_frames(file, source)["lesion"], labels > 0)
+
+
+def test_many_overlapping_classes_are_one_object_that_others_read(tmp_path: Path) -> None:
+    """Two organs that overlap would be cut at each other's border, or a viewer would show them on the wrong slices."""
+    import highdicom as hd
+
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 900, (5, 7, 9)).astype(np.int16)  # frames of 63 bits: none begins with a byte
+    write_series(tmp_path / "s", pixels, places(EVEN[:5]))
+    volume = read_volume(tmp_path / "s")
+    layers, wanted = [], {}
+    for n, values in enumerate([(4,), (1, 2), (9, 3), (7,)]):
+        labels = np.zeros(volume.grid.shape, np.uint8)
+        for value in values:
+            labels[(rng.random(labels.shape) < 0.3) & (labels == 0)] = value
+        labels[n % 2] = 0
+        names = {f"class {n}-{value}": value for value in values}
+        layers.append(Layer(labels, tuple(SegmentClass(v, name, (1.0, 0.0, 0.0)) for name, v in names.items())))
+        wanted |= {name: labels == value for name, value in names.items()}
+    result = Result(volume.grid, tuple(layers), provenance={"model": MODEL})
+    source = read_source(tmp_path / "s")
+    file = write_dicom(result, source, tmp_path / "out", options=DicomOptions(report=False))[0]
+    made = hd.seg.segread(file)
+    assert [s.SegmentLabel for s in made.SegmentSequence] == list(wanted) and made.SegmentsOverlap == "YES"
+    uids = [f.header.SOPInstanceUID for f in source.frames]
+    theirs = made.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+    for n, (name, mask) in enumerate(wanted.items()):
+        assert np.array_equal(theirs[..., n] > 0, mask) and np.array_equal(masks_on_frames(file, source)[name], mask)
+    heights = [float(f.PlanePositionSequence[0].ImagePositionPatient[2]) for f in made.PerFrameFunctionalGroupsSequence]
+    ranks = [list(f.FrameContentSequence[0].DimensionIndexValues)[1] for f in made.PerFrameFunctionalGroupsSequence]
+    assert len(set(zip(heights, ranks, strict=True))) == len(set(heights)) == len(set(ranks))
+
+
+def test_classes_of_several_layers_that_do_not_overlap_are_not_called_overlapping(tmp_path: Path) -> None:
+    """A viewer would draw them one by one, in many layers, for nothing."""
+    path, _ = source_of("ascending", tmp_path)
+    volume = read_volume(path)
+    layers = []
+    for n in range(12):
+        labels = np.zeros(volume.grid.shape, np.uint8)
+        labels[:, n, :], labels[:, n + 1, :3] = 5, 0
+        layers.append(Layer(labels, (SegmentClass(5, f"row {n}", (1.0, 0.0, 0.0)),)))
+    result = Result(volume.grid, tuple(layers), provenance={"model": MODEL})
+    file = write_dicom(result, path, tmp_path / "out", options=DicomOptions(report=False))[0]
+    assert pydicom.dcmread(file).SegmentsOverlap == "NO"
+    found = masks_on_frames(file, read_source(path))
+    assert all(np.array_equal(found[f"row {n}"], result.mask(f"row {n}")) for n in range(12))

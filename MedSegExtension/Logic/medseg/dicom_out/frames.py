@@ -1,4 +1,4 @@
-"""Arrays on a result's grid -> arrays on the frames that were acquired."""
+"""Arrays on a result's grid -> arrays on the frames that were acquired, and which frames an object is of."""
 
 from __future__ import annotations
 
@@ -42,6 +42,24 @@ def onto_frames(array: Array, grid: Grid, source: DicomSource, interpolation: In
     if order is None:
         raise InputError(_elsewhere(source, grid))
     return np.ascontiguousarray(array[order])
+
+
+def frame_places(dataset: Any, source: DicomSource) -> list[tuple[int, int]]:
+    """For each frame of a segmentation: (segment number, index of the source frame); number 0 in label maps.
+
+    Raises `KeyError` where it refers to other images.
+    """
+    index = {(str(f.header.SOPInstanceUID), f.number): n for n, f in enumerate(source.frames)}
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    found = []
+    for group in dataset.PerFrameFunctionalGroupsSequence:
+        holder = group if "SegmentIdentificationSequence" in group else shared
+        named = holder.get("SegmentIdentificationSequence")
+        reference = (group.get("DerivationImageSequence") or shared.DerivationImageSequence)[0].SourceImageSequence[0]
+        number = reference.get("ReferencedFrameNumber")
+        at = index[(str(reference.ReferencedSOPInstanceUID), int(number) if number else 1)]
+        found.append((int(named[0].ReferencedSegmentNumber) if named else 0, at))
+    return found
 
 
 def _covers(grid: Grid, source: DicomSource) -> bool:

@@ -11,8 +11,8 @@ import pydicom
 
 from ..errors import InputError, damage_is
 from ..io.dicom_source import DicomSource
+from .frames import frame_places
 from .library import quietly
-from .segmentation import frame_places
 
 
 def masks_on_frames(path: str | Path, source: DicomSource) -> dict[str, npt.NDArray[np.bool_]]:

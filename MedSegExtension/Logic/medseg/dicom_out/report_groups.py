@@ -19,9 +19,10 @@ from ..io.dicom_source import DicomSource
 from ..result import Cell, Result, SegmentClass, Table
 from . import codes as c
 from .codes import SegmentCodes, segment_codes
+from .frames import frame_places
 from .library import highdicom
 from .origin import Origin
-from .segmentation import SegmentationObject, frame_places
+from .segmentation import SegmentationObject
 
 _STATISTICS = {"mean": c.MEAN, "std": c.DEVIATION, "minimum": c.MINIMUM, "maximum": c.MAXIMUM}
 _LESION_COLUMNS: dict[str, tuple[Code, Code]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,25 +13,18 @@ from pydicom.dataset import Dataset
 
 from ..geometry.grid import Grid
 from ..io.dicom_source import DicomSource
-from ..result import Layer, Result, SegmentClass, classes_of
+from ..result import Result, SegmentClass, classes_of
 from .codes import segment_codes
 from .frames import onto_frames
 from .identity import duplicate
 from .library import highdicom, quietly
 from .origin import Origin, device
+from .overlaps import groups, joined
 
 Array = npt.NDArray[Any]
 # Above this many values the probabilities of each class go into an object of their own: memory.
 _MOST_PROBABILITIES = 1 << 26
 _LEAST_PROBABILITY = 0.5 / 255  # what is stored as 0
-
-
-class _Masks(npt.NDArray[np.uint8] if TYPE_CHECKING else np.ndarray):  # type: ignore[misc]
-    """Masks that are counted in 16 bits: highdicom sums them to see overlaps, which takes 64 bits a voxel else."""
-
-    def sum(self, axis: Any = None, **further: Any) -> Any:
-        """As numpy's, in uint16."""
-        return np.asarray(self).sum(axis=axis, **{"dtype": np.uint16, **further})
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,14 +38,13 @@ class SegmentationObject:
 
 def binary(result: Result, source: DicomSource, origin: Origin) -> SegmentationObject:
     """One object with a segment for each class; classes that overlap do so in it too."""
-    classes = classes_of(result.layers)
-    numbers = {c.name: n for n, c in enumerate(classes, start=1)}
-    pixels = _numbered(result.layers, numbers, result.grid, source)
-    if pixels is None:
-        pixels = _stacked(result.layers, result.grid, source)
-    description = _title(origin, "segments")
-    made = _build(pixels, "BINARY", classes, numbers, source, origin, device(source, "segmentation", description))
-    return SegmentationObject("segmentation.dcm", made, numbers)
+    own = device(source, "segmentation", _title(origin, "segments"))
+    parts = []
+    for classes, pixels in groups(result.layers, result.grid, source):
+        numbers = {c.name: n for n, c in enumerate(classes, start=1)}
+        parts.append(_build(pixels, "BINARY", classes, numbers, source, origin, own))
+    numbers = {c.name: n for n, c in enumerate(classes_of(result.layers), start=1)}
+    return SegmentationObject("segmentation.dcm", joined(parts, source), numbers)
 
 
 def label_maps(result: Result, source: DicomSource, origin: Origin) -> list[SegmentationObject]:
@@ -87,57 +79,6 @@ def probabilities(result: Result, source: DicomSource, origin: Origin) -> list[S
         made = _build(pixels, "FRACTIONAL", group, numbers, source, origin, own)
         found.append(SegmentationObject("probabilities.dcm" if together else f"probabilities-{n}.dcm", made, numbers))
     return found
-
-
-def frame_places(dataset: Any, source: DicomSource) -> list[tuple[int, int]]:
-    """For each frame of a segmentation: (segment number, index of the source frame); number 0 in label maps.
-
-    Raises `KeyError` where it refers to other images.
-    """
-    index = {(str(f.header.SOPInstanceUID), f.number): n for n, f in enumerate(source.frames)}
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    found = []
-    for group in dataset.PerFrameFunctionalGroupsSequence:
-        holder = group if "SegmentIdentificationSequence" in group else shared
-        named = holder.get("SegmentIdentificationSequence")
-        reference = (group.get("DerivationImageSequence") or shared.DerivationImageSequence)[0].SourceImageSequence[0]
-        number = reference.get("ReferencedFrameNumber")
-        at = index[(str(reference.ReferencedSOPInstanceUID), int(number) if number else 1)]
-        found.append((int(named[0].ReferencedSegmentNumber) if named else 0, at))
-    return found
-
-
-def _numbered(layers: Sequence[Layer], numbers: dict[str, int], grid: Grid, source: DicomSource) -> Array | None:
-    """Segment numbers (frame, row, column), None where classes overlap."""
-    top = max(numbers.values(), default=1)
-    merged: Any = None
-    for layer in layers:
-        labels = onto_frames(layer.labels, grid, source)
-        table = np.zeros(max(int(labels.max(initial=0)), *(c.value for c in layer.classes)) + 1,
-                         np.uint8 if top < 256 else np.uint16)  # fmt: skip
-        for c in layer.classes:
-            table[c.value] = numbers[c.name]
-        own = table[labels]
-        if merged is None:
-            merged = own
-            continue
-        if np.logical_and(merged, own).any():
-            return None
-        merged |= own
-    return None if merged is None else np.asarray(merged)
-
-
-def _stacked(layers: Sequence[Layer], grid: Grid, source: DicomSource) -> Array:
-    """Masks (frame, row, column, segment); each segment lies together in memory."""
-    size = source.frames[0].grid.size
-    stacked = np.zeros((len(classes_of(layers)), len(source.frames), size[1], size[0]), np.uint8)
-    n = 0
-    for layer in layers:
-        labels = onto_frames(layer.labels, grid, source)
-        for c in layer.classes:
-            np.equal(labels, c.value, out=stacked[n], casting="unsafe")
-            n += 1
-    return np.moveaxis(stacked, 0, -1).view(_Masks)
 
 
 def _map(probability: Array, grid: Grid, source: DicomSource) -> Array:
