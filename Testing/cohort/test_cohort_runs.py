@@ -70,13 +70,15 @@ def test_a_killed_worker_costs_no_case(tmp_path: Path) -> None:
     write_map(tmp_path / "a.nii.gz", volume.array, volume.grid)
     channel = "head CT"
     jobs = [Job(f"case{n}", {channel: tmp_path / "a.nii.gz"}, tmp_path / f"case{n}") for n in range(4)]
-    records = run_local("ich-compact", RunOptions(device="cpu", modality="CT", threads=1), jobs, 1)
+    told: list[str] = []
+    records = run_local("ich-compact", RunOptions(device="cpu", modality="CT", threads=1), jobs, 1, told.append)
     first = next(records)
     (worker,) = [p for p in multiprocessing.active_children() if p.name == "medseg-cohort"]
     worker.kill()
     worker.join()
     states = {r["case"]: r["state"] + r["problem"] for r in [first, *records]}
     assert states == {job.name: "done" for job in jobs}
+    assert any("ended (code -9)" in words for words in told), "a user hears that a process died"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="named pipes are of POSIX")
@@ -111,7 +113,7 @@ def test_a_case_that_ends_its_process_twice_is_a_row_and_the_rest_is_run(tmp_pat
             os.close(end)
 
     threading.Thread(target=kill_its_reader, daemon=True).start()
-    records = {r["case"]: r for r in run_local("ich-compact", RunOptions(device="cpu", modality="CT"), jobs, 1)}
+    records = {r["case"]: r for r in run_local("ich-compact", RunOptions(device="cpu", modality="CT"), jobs, 1, print)}
     assert len(set(killed)) == 2
     assert records["bad"]["state"] == "failed" and "ended 2 times" in records["bad"]["problem"]
     assert records["good"]["state"] == "done"

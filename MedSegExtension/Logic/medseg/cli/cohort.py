@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
+import functools
+import re
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ..errors import InputError
 from ..monitor import Event
 from .console import Command
 from .execute import execute
 
+if TYPE_CHECKING:
+    from ..cohort.drive import Crew
+    from ..cohort.one_case import Record, Runner
+
+_SECONDS_BETWEEN = 0.5
+_ADDRESS = re.compile(r"auto|local|ray://.+|[^\s/=]+:\d+")
+
+
+class _OptionalAddress(TyperCommand):
+    """``--ray`` may stand alone: then no address follows it. Typer knows no options with a value that may be absent."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = list(args)
+        for n in reversed([n for n, word in enumerate(given) if word == "--ray"]):
+            if n + 1 == len(given) or not _ADDRESS.fullmatch(given[n + 1]):
+                given.insert(n + 1, "")
+        return super().parse_args(ctx, given)
+
 
 def register(app: typer.Typer, epilog: str) -> None:
     """Add the command."""
-    app.command("cohort", epilog=epilog)(cohort)
+    app.command("cohort", epilog=epilog, cls=_OptionalAddress)(cohort)
 
 
 def cohort(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id or file of a model with one input channel.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Id or file of a model.")],
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Folder of images (also BIDS or DICOM), or a CSV with image paths.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="Folder of images, BIDS data set, tree of DICOM studies, or a CSV: case "
+                       "and image, or a column for each of several channels."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FOLDER", help="Results and tables.")],
     workers: Annotated[int | None, typer.Option(min=1, help="Processes (default: one for each core).")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     modality: Annotated[str | None, typer.Option(metavar="CT|MR|CR|DX", help="Of files that do not say it.")] = None,
+    suffix: Annotated[
+        list[str] | None, typer.Option(metavar="SUFFIX", help="BIDS: which images (FLAIR); of several CHANNEL=SUFFIX.")
+    ] = None,
+    session: Annotated[list[str] | None, typer.Option(metavar="NAME", help="BIDS: only this session.")] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="[ADDRESS]", help="Work on a Ray cluster: HOST:PORT, auto (the one of this "
+                     "computer), local (a new one); without an address auto, else local."),
+    ] = None,
+    cpus: Annotated[float, typer.Option("--cpus-per-worker", min=0, help="Ray: cores of each worker.")] = 1.0,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-worker", min=0, help="Ray: GPUs of each worker; 0.25: four share one.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Run MODEL on all cases of SOURCE in several processes; run it again to go on after an interruption."""
 
     def body(command: Command) -> int:
@@ -38,60 +74,69 @@ def cohort(
         from ..cohort.one_case import Runner
         from ..engine.machine import physical_cores
         from ..pipeline.options import RunOptions
+        from .cohort_source import Wanted, plan
 
         count = workers or physical_cores() or 1
-        threads = max(1, (physical_cores() or count) // count)
+        threads = max(1, (physical_cores() or count) // count if ray is None else int(cpus))
         runner = Runner(model, RunOptions(device=device, modality=modality, threads=threads))
-        jobs = plan(command, runner, source, output)
-        started, failed = time.monotonic(), 0
-
-        def told(done: int, record: dict[str, Any]) -> None:
-            nonlocal failed
-            if record["state"] == "failed":
-                failed += 1
-                command.reporter.line(f"failed: {record['case']}: {record['problem']}")
-            left = (time.monotonic() - started) / done * (len(jobs) - done)
-            command.reporter.begin(f"{done} of {len(jobs)} cases, {failed} failed")
-            command.reporter(Event("progress", "cases", "", done / len(jobs), left))
-
+        crew = _crew(runner, ray, cpus, gpus)
+        jobs = plan(command, runner.model.manifest, source, output, Wanted(suffix or (), session or ()))
         with command.reporter:
-            run_cohort(runner, model, jobs, output, count, told)
-        command.document.update(folder=str(output), cases=len(jobs), failed=failed)
-        command.say(f"{len(jobs) - failed} of {len(jobs)} done. {output}: cohort.csv, cases.csv (for the tab Review)")
+            progress = _Progress(command, len(jobs))
+            tell = command.monitor().note
+            failed = run_cohort(
+                runner, model, jobs, output, count if ray is None else workers or 0,
+                told=progress.told, tell=tell, crew=crew,
+            )  # fmt: skip
+        command.document.update(folder=str(output), cases=len(jobs), failed=failed, known=progress.known)
+        command.say(
+            f"{len(jobs) - failed} of {len(jobs)} done. {output}: cohort.csv, cohort.html, cases.csv (for the tab "
+            "Review), tables/"
+        )
         return InputError.exit_code if failed else 0
 
     execute(body, as_json=as_json, debug=debug)
 
 
-def plan(command: Command, runner: Any, source: Path, output: Path) -> list[Any]:
-    """The jobs of ``source`` for a one-channel model, in its order. Raises `InputError` where there are none."""
-    from ..cohort.one_case import Job
-    from ..output.files import file_name
-    from ..review.cases import find_cases
-    from .case import Case
-    from .cases import case_names
-    from .series_pick import with_series
+def _crew(runner: Runner, ray: str | None, cpus: float, gpus: float | None) -> Crew:
+    from ..cohort.local import run_local
+    from ..cohort.on_ray import RayPlace, run_on_ray
 
-    manifest = runner.model.manifest
-    if len(manifest.channels) > 1:
-        raise InputError(f"{manifest.title} takes {len(manifest.channels)} images a case; a cohort takes one.")
-    channel, own = manifest.channels[0].name, output.resolve()
-    try:
-        found = find_cases(source, command.monitor())
-    except InputError:
-        folders = sorted(p for p in source.iterdir() if p.is_dir()) if source.is_dir() else []
-        if not folders:
-            raise
-        cases = [Case(name, {channel: p}, output) for name, p in zip(case_names(folders), folders, strict=True)]
-    else:
-        cases = [Case(c.name, {channel: c.image}, output) for c in found if c.image and not c.image.is_relative_to(own)]
-    jobs, taken = [], set()
-    for case in with_series(command, manifest, cases):
-        name, n = file_name(case.name) or "case", 2
-        while name.casefold() in taken:
-            name, n = f"{file_name(case.name) or 'case'}_{n}", n + 1
-        taken.add(name.casefold())
-        jobs.append(Job(name, case.files, output / "cases" / name, case.series, case.refused))
-    if not jobs:
-        raise InputError(f"{source.name} holds no images outside the output folder.")
-    return jobs
+    if ray is None:
+        if gpus is not None:
+            raise InputError("--gpus-per-worker is for --ray; here all workers take the device that --device says.")
+        return run_local
+    named = runner.options.device.partition(":")[0] in ("cuda", "tensorrt")
+    if named and gpus == 0:
+        raise InputError(f"--device {runner.options.device} needs a GPU; give --gpus-per-worker (1, or a share: 0.25).")
+    share = (1.0 if named else 0.0) if gpus is None else gpus
+    if share > 1 and share != int(share):
+        raise InputError(f"--gpus-per-worker {share:g}: Ray gives shares of one GPU or whole ones.")
+    return functools.partial(run_on_ray, place=RayPlace(ray, cpus, share), work=runner.work)
+
+
+class _Progress:
+    """What a user sees while cases are done: how many, how many failed, how long yet."""
+
+    def __init__(self, command: Command, cases: int) -> None:
+        self._reporter, self._cases = command.reporter, cases
+        self._started, self._last, self._failed = time.monotonic(), 0.0, 0
+        self.known = 0
+
+    def told(self, done: int, known: int, record: Record | None) -> None:
+        now = time.monotonic()
+        if record is None:
+            self._started, self.known = now, known
+            if known:
+                self._reporter.line(f"{known} of {self._cases} cases are finished already.")
+            return
+        if record["state"] == "failed":
+            self._failed += 1
+            self._reporter.line(f"failed: {record['case']}: {record['problem']}")
+        if now - self._last < _SECONDS_BETWEEN and done < self._cases:
+            return
+        self._last = now
+        left = (now - self._started) / (done - known) * (self._cases - done)
+        words = f"{done} of {self._cases} cases, {self._failed} failed"
+        self._reporter.retitle(words)
+        self._reporter(Event("progress", "cases", "", done / self._cases, left))

@@ -61,6 +61,13 @@ class Reporter:
                     self._bar.remove_task(self._task)
                 self._task = self._bar.add_task(title, total=1.0, left="")
 
+    def retitle(self, title: str) -> None:
+        """The same run, called ``title`` from now on."""
+        with self._lock:
+            if self._bar is not None and self._task is None:
+                self._task = self._bar.add_task(title, total=1.0, left="")
+            self._title = title
+
     def line(self, text: str) -> None:
         """One line on stderr, above the bar where there is one."""
         with self._lock:

@@ -40,7 +40,7 @@ def with_series(command: Command, manifest: Manifest, cases: list[Case]) -> list
             if len(studies) > 1:
                 name = f"study-{number:02d}"
                 one = replace(case, name=f"{case.name} {name}", folder=case.folder / name)
-            chosen.append(_picked(card, one, study))
+            chosen.append(picked(card, one, study))
     return chosen
 
 
@@ -69,7 +69,8 @@ def _each(command: Command, card: ModelCard, case: Case) -> Case:
     return replace(case, series=series, why=tuple(why))
 
 
-def _picked(card: ModelCard, case: Case, study: list[SeriesFacts]) -> Case:
+def picked(card: ModelCard, case: Case, study: list[SeriesFacts]) -> Case:
+    """``case`` with the series of ``study`` that each channel takes by rule, or refused with the reason."""
     from ..pipeline.series_choice import pick
 
     series, why = {}, []

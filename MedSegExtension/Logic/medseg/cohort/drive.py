@@ -1,70 +1,87 @@
-"""A cohort's folder: ``cases/`` results, ``cohort.jsonl`` journal, ``cohort.csv`` table, ``cases.csv`` for Review."""
+"""A cohort's folder: ``cases/`` results, ``cohort.jsonl`` journal, the tables; one driver at a time makes them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Sequence
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from ..errors import OutputError
 from ..output.files import save_text
-from ..result import csv_text
+from ..pipeline.options import RunOptions
+from .journal import Journal
 from .local import run_local
-from .one_case import Job, Runner
+from .lock import only_driver
+from .one_case import Job, Record, Runner
+from .page import Times, write_page
+from .tables import write_tables
 
-JOURNAL = "cohort.jsonl"
 _ABOUT = "cohort.json"
+_UNFINISHED = re.compile(r"\.(medseg|new)-[0-9a-f]{12}(-.*)?")
+
+#: (source of the model, options, jobs, workers, tell) -> the record of each job, in any order: `run_local` and others.
+Crew = Callable[[str, RunOptions, Iterable[Job], int, Callable[[str], None]], Iterator[Record]]
 
 
 def run_cohort(
-    runner: Runner, source: str, jobs: Sequence[Job], folder: Path, workers: int,
-    told: Callable[[int, dict[str, Any]], None],
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Run all ``jobs`` and write the tables; the records in the order of ``jobs``.
+    runner: Runner, source: str, jobs: Sequence[Job], folder: Path, workers: int, *,
+    told: Callable[[int, int, Record | None], None], tell: Callable[[str], None], crew: Crew = run_local,
+) -> int:  # fmt: skip
+    """Run all ``jobs``, write the tables and the page; how many failed.
 
-    A finished case is found by its key and not run again, so a run that was interrupted goes on. Each record is in the
-    journal when it is made. ``told``: called with the number of cases done and the last record.
+    Finished cases are known by the journal and not run again, so a run that was interrupted goes on. Each record is in
+    the journal when it is made.
 
-    Raises `OutputError` where ``folder`` holds the cohort of another model or of other options.
+    ``told``: called with the number of cases done, of those that were known already, and the last record, which is
+    None at the beginning. ``tell``: called with sentences for the user.
+
+    Raises `OutputError` where ``folder`` holds the cohort of another model or of other options, or another driver is
+    at work in it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror or error}; choose another folder.") from error
+    with only_driver(folder, tell):
+        _same_work(folder, runner.work)
+        _clean(folder)
+        started = time.monotonic()
+        with Journal(folder, tell) as journal:
+            todo = list(journal.unfinished(jobs))
+            known = done = len(jobs) - len(todo)
+            told(done, known, None)
+            for record in crew(source, runner.options, todo, workers, tell):
+                journal.add(record)
+                done += 1
+                told(done, known, record)
+            ran = time.monotonic() - started
+            seen = write_tables(folder, jobs, journal, tell)
+            title = runner.model.manifest.title
+            write_page(folder, title, jobs, journal, seen, Times(len(todo), ran), tell)
+        return seen.failed
+
+
+def _same_work(folder: Path, work: str) -> None:
     about = folder / _ABOUT
-    text = json.dumps({"work": runner.work}) + "\n"
+    text = json.dumps({"work": work}) + "\n"
     if about.exists() and about.read_text(encoding="utf-8") != text:
         raise OutputError(f"{folder} holds a cohort of another model or of other options; choose another folder.")
     save_text(about, text)
-    records: dict[str, dict[str, Any]] = {}
-    with (folder / JOURNAL).open("w", encoding="utf-8") as journal:
-        for record in run_local(source, runner.options, jobs, workers):
-            records[record["case"]] = record
-            journal.write(json.dumps(record, ensure_ascii=False) + "\n")
-            journal.flush()
-            told(len(records), record)
-    ordered = [records[job.name] for job in jobs]
-    write_tables(folder, jobs, ordered)
-    return ordered
 
 
-def write_tables(folder: Path, jobs: Sequence[Job], records: Sequence[dict[str, Any]]) -> None:
-    """``cohort.csv``, a row a case, and ``cases.csv``, image and mask, failed cases first: the tab Review opens it."""
-    names = list(dict.fromkeys(name for record in records for name in record["row"]))
-    rows = [["case", "state", "problem", *names]]
-    rows += [[r["case"], r["state"], r["problem"], *(r["row"].get(n) for n in names)] for r in records]
-    save_text(folder / "cohort.csv", _text(rows))
-    listed: list[list[Any]] = [["case", "image", "mask"]]
-    for job, _ in sorted(zip(jobs, records, strict=True), key=lambda pair: pair[1]["state"] == "done"):
-        image = next(iter(job.files.values()))
-        mask = job.folder / "segmentation.seg.nrrd"
-        listed.append([job.name, str(image.absolute()), str(mask.absolute()) if mask.exists() else ""])
-    save_text(folder / "cases.csv", _text(listed))
-
-
-def _text(rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO(newline="")
-    csv.writer(out, lineterminator="\n").writerows(
-        [csv_text(cell) if isinstance(cell, str) else "" if cell is None else cell for cell in row] for row in rows
-    )
-    return out.getvalue()
+def _clean(folder: Path) -> None:
+    """Remove what a driver or worker that was killed had half written."""
+    for place in (folder, folder / "cases"):
+        with os.scandir(place) if place.is_dir() else nullcontext(()) as entries:  # one by one: there may be a million
+            for entry in entries:
+                if not _UNFINISHED.fullmatch(entry.name):
+                    continue
+                if entry.is_dir():
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    Path(entry.path).unlink(missing_ok=True)

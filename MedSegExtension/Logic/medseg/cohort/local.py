@@ -9,14 +9,14 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
 from typing import Any
 
 from ..pipeline.options import RunOptions
-from .one_case import Job, Runner
+from .one_case import Job, Record, Runner, failed, quiet_worker
 
 #: How many processes a case may cost before it counts as the cause.
 _TRIES = 2
@@ -29,8 +29,13 @@ class _Worker:
     job: Job | None = None
 
 
-def run_local(source: str, options: RunOptions, jobs: Iterable[Job], workers: int) -> Iterator[dict[str, Any]]:
-    """The record of each job as it is done, in any order, by ``workers`` processes that load the model once each."""
+def run_local(
+    source: str, options: RunOptions, jobs: Iterable[Job], workers: int, tell: Callable[[str], None]
+) -> Iterator[Record]:
+    """The record of each job as it is done, in any order, by ``workers`` processes that load the model once each.
+
+    ``tell``: is called with a sentence where a process died.
+    """
     waiting = deque(jobs)
     tries: dict[str, int] = {}
     crew = [_start(source, options) for _ in range(min(workers, len(waiting)))]
@@ -54,12 +59,13 @@ def run_local(source: str, options: RunOptions, jobs: Iterable[Job], workers: in
                     worker.process.join()
                     crew[crew.index(worker)] = _start(source, options)
                     tries[job.name] = tries.get(job.name, 0) + 1
+                    code = worker.process.exitcode
                     if tries[job.name] < _TRIES:
+                        tell(f"The process that ran {job.name} ended (code {code}); another one runs it again.")
                         waiting.appendleft(job)
                         continue
-                    code = worker.process.exitcode
                     words = f"The process that ran it ended {_TRIES} times (code {code}); memory may not suffice."
-                    record = {"case": job.name, "state": "failed", "key": "", "problem": words, "row": {}}
+                    record = failed(job, words)
                 worker.job = None
                 yield record
     finally:
@@ -84,8 +90,7 @@ def _work(pipe: Any, source: str, options: RunOptions) -> None:
     parent = parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-    # Which engine is faster is measured, and two workers may find otherwise; a cohort is of one engine.
-    os.environ.setdefault("MEDSEG_ENGINE", "onnxruntime")
+    quiet_worker()
     runner = Runner(source, options)
     with suppress(EOFError):
         while True:
