@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .console import Command
 
 _IMAGE_COLUMNS = ("image", "filename", "volume")
+_OTHERWISE = "Name the folder of the right one in a CSV, or move the others away"
 _MASKS = ("dseg", "mask", "probseg")
 #: A file name of BIDS: entities (``sub-01_ses-02_run-1``), then a suffix that says what it is.
 _BIDS = re.compile(r"(?P<entities>sub-[^_.]+(?:_[a-zA-Z]+-[^_.]+)*)_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
@@ -214,7 +215,7 @@ def _studies(command: Command, manifest: Manifest, folder: Path, top: Path) -> l
         place = _common(file for one in study for file in one.info.files)
         case = Case(_name(place, top), dict.fromkeys(channels, place), top)
         if len(study) > 1 or len(channels) > 1:
-            case = picked(card, case, study)
+            case = picked(card, case, study, _OTHERWISE)
         else:
             case = replace(case, series={channels[0]: study[0].info.uid})
         # A series lies in a folder of its own more often than not; then only that is read and hashed.

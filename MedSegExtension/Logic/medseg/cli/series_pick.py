@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from .console import Command
 
 
+_CHOOSE = "Choose one with --series NUMBER"
+
+
 def with_series(command: Command, manifest: Manifest, cases: list[Case]) -> list[Case]:
     """``cases`` with a series for each channel whose input holds several; of several studies a case for each.
 
@@ -69,8 +72,11 @@ def _each(command: Command, card: ModelCard, case: Case) -> Case:
     return replace(case, series=series, why=tuple(why))
 
 
-def picked(card: ModelCard, case: Case, study: list[SeriesFacts]) -> Case:
-    """``case`` with the series of ``study`` that each channel takes by rule, or refused with the reason."""
+def picked(card: ModelCard, case: Case, study: list[SeriesFacts], otherwise: str = _CHOOSE) -> Case:
+    """``case`` with the series of ``study`` that each channel takes by rule, or refused with the reason.
+
+    ``otherwise``: what a user may do then.
+    """
     from ..pipeline.series_choice import pick
 
     series, why = {}, []
@@ -80,7 +86,7 @@ def picked(card: ModelCard, case: Case, study: list[SeriesFacts]) -> Case:
             continue
         found = pick(card, channel, left)
         if found.series is None:
-            return replace(case, refused=_refusal(_for(channel, card, found.why), study, case.name))
+            return replace(case, refused=_refusal(_for(channel, card, found.why), study, case.name, otherwise))
         series[channel.name] = found.series.info.uid
         why.append(_for(channel, card, found.why))
         left = [one for one in left if one is not found.series]  # no series is two channels
@@ -91,9 +97,9 @@ def _for(channel: CardChannel, card: ModelCard, why: str) -> str:
     return f"{channel.name}: {why}" if len(card.channels) > 1 else why
 
 
-def _refusal(why: str, facts: list[SeriesFacts], name: str) -> str:
+def _refusal(why: str, facts: list[SeriesFacts], name: str, otherwise: str = _CHOOSE) -> str:
     listed = "\n".join(f"  {one.info}" for one in facts)
-    return f"{name} holds {len(facts)} image series. {why} Choose one with --series NUMBER:\n{listed}"
+    return f"{name} holds {len(facts)} image series. {why} {otherwise}:\n{listed}"
 
 
 def _is_collection(path: Path) -> bool:

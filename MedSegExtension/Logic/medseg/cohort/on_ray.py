@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -110,7 +111,7 @@ class _Cluster:
         try:
             if self._ours:
                 self._connect()
-        except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
             first = str(error).strip().partition("\n")[0]
             raise InputError(
                 f"The Ray cluster {self.place.address or 'on this computer'} cannot be used: {first}"
@@ -124,6 +125,9 @@ class _Cluster:
     def _connect(self) -> None:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
         if self.place.address not in ("", "local"):
+            host, _, port = self.place.address.rpartition("/")[2].rpartition(":")
+            if port.isdecimal():  # Ray itself tries for minutes
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK).close()
             self.ray.init(address=self.place.address, **quiet)
             return
         if not self.place.address:
