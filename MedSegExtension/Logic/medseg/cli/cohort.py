@@ -89,9 +89,9 @@ def cohort(
                 told=progress.told, tell=tell, crew=crew,
             )  # fmt: skip
         command.document.update(folder=str(output), cases=len(jobs), failed=failed, known=progress.known)
+        made = [n for n in ("cohort.csv", "cohort.parquet", "cohort.html", "tables") if (output / n).exists()]
         command.say(
-            f"{len(jobs) - failed} of {len(jobs)} done. {output}: cohort.csv, cohort.html, cases.csv (for the tab "
-            "Review), tables/"
+            f"{len(jobs) - failed} of {len(jobs)} done. {output}: {', '.join(made)}, cases.csv (for the tab Review)"
         )
         return InputError.exit_code if failed else 0
 

@@ -60,7 +60,7 @@ class Compared:
         """Every column in which cases differ, where there are enough of them."""
         if self._cases < LEAST:
             return []
-        found = [Measure(n, v, modified_z(np.log1p(v) if _is_size(n) else v)) for n, v in self._columns.items()]
+        found = [Measure(n, v, modified_z(np.log1p(v) if is_size(n) else v)) for n, v in self._columns.items()]
         return [m for m in found if np.nanmin(m.values) < np.nanmax(m.values)]
 
 
@@ -68,10 +68,11 @@ def is_compared(name: str) -> bool:
     """Whether a column (``table.row.column``) is one whose odd values are worth a look."""
     table, _, rest = name.partition(".")
     last = rest.rpartition(".")[2]
-    return last in _VALUES or _is_size(name) or (table == "scores" and last == _SCORES)
+    return last in _VALUES or is_size(name) or (table == "scores" and last == _SCORES)
 
 
-def _is_size(name: str) -> bool:
+def is_size(name: str) -> bool:
+    """Whether a column is a volume, an area or a count."""
     return name.rpartition(".")[2] in _SIZES
 
 

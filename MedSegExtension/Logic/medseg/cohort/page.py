@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from .. import __version__
 from ..output.files import save_text
 from .journal import Journal
 from .one_case import Job, Record
-from .outliers import FORMULA, ODD, Measure
+from .outliers import FORMULA, ODD, Measure, is_size
 from .plots import histograms
 from .tables import Seen
 
@@ -48,7 +48,9 @@ def write_page(
     failures, warned, warnings = _troubles(jobs, journal)
     by_spread = sorted(seen.measures, key=lambda m: -int((np.abs(m.z) > ODD).sum()))[:_MOST_PLOTS]
     shown = [m for m in seen.measures if any(m is other for other in by_spread)]
-    plots = histograms([("seconds a case", seen.seconds), *((m.name, m.values) for m in shown)], tell)
+    units = {c.name: f"{c.name} ({c.unit})" if c.unit else c.name for c in seen.columns()}
+    drawn = [("seconds a case", seen.seconds, True), *((units[m.name], m.values, is_size(m.name)) for m in shown)]
+    plots = histograms(drawn, tell)
     done = seen.seconds[~np.isnan(seen.seconds)]
     html = template.render(
         title=title, version=__version__, cases=len(jobs), failed=seen.failed, warned=warned,
@@ -56,7 +58,7 @@ def write_page(
         seconds=[f"{np.percentile(done, p):.3g}" for p in (5, 50, 95, 100)] if done.size else None,
         hours=f"{done.sum() / 3600:.2f}",
         failures=failures, warnings=warnings.most_common(_MOST), plots=plots, left_out=len(seen.measures) - len(shown),
-        odd=_odd_cases(jobs, seen), measures=[_described(m) for m in seen.measures[: 4 * _MOST]],
+        odd=_odd_cases(jobs, seen, units), measures=[_described(m, units) for m in seen.measures[: 4 * _MOST]],
     )  # fmt: skip
     save_text(folder / FILE, html)
 
@@ -77,14 +79,14 @@ def _troubles(jobs: Sequence[Job], journal: Journal) -> tuple[list[Record], int,
     return failures, warned, texts
 
 
-def _odd_cases(jobs: Sequence[Job], seen: Seen) -> list[dict[str, Any]]:
+def _odd_cases(jobs: Sequence[Job], seen: Seen, units: Mapping[str, str]) -> list[dict[str, Any]]:
     found = []
     for n in np.argsort(-seen.odd, kind="stable")[:_MOST]:
         if seen.odd[n] <= ODD:
             break
         by_z = sorted((m for m in seen.measures if not np.isnan(m.z[n])), key=lambda m: -abs(m.z[n]))
         reasons = [
-            {"name": m.name, "value": f"{m.values[n]:.4g}", "median": f"{m.median:.4g}", "z": f"{m.z[n]:+.1f}"}
+            {"name": units[m.name], "value": f"{m.values[n]:.4g}", "median": f"{m.median:.4g}", "z": f"{m.z[n]:+.1f}"}
             for m in by_z[:_MOST_REASONS]
             if abs(m.z[n]) > ODD
         ]
@@ -92,9 +94,9 @@ def _odd_cases(jobs: Sequence[Job], seen: Seen) -> list[dict[str, Any]]:
     return found
 
 
-def _described(measure: Measure) -> dict[str, Any]:
+def _described(measure: Measure, units: Mapping[str, str]) -> dict[str, Any]:
     values = measure.values[~np.isnan(measure.values)]
     figures = [f"{np.percentile(values, p):.4g}" for p in (0, 25, 50, 75, 100)]
     return {
-        "name": measure.name, "n": len(values), "figures": figures, "odd": int((np.abs(measure.z) > ODD).sum()),
+        "name": units[measure.name], "n": len(values), "figures": figures, "odd": int((np.abs(measure.z) > ODD).sum()),
     }  # fmt: skip
