@@ -87,6 +87,18 @@ def test_a_head_that_lay_differently_is_brought_back_and_its_lesions_are_stable(
     np.testing.assert_array_equal(again.matrix, found.matrix)
 
 
+def test_an_image_of_the_same_lie_raises_no_alarm() -> None:
+    """Moved by its header alone it fits from the start: a warning would make the reader doubt a right alignment."""
+    volume = flair(7, size=(64, 64, 20), spacing=(3.6, 3.6, 6.0), lesions=6).volume
+    grid = volume.grid
+    origin = tuple(float(o + d) for o, d in zip(grid.origin, (6.0, -4.0, 3.0), strict=True))
+    later = Volume(volume.array, Grid(grid.size, grid.spacing, origin, grid.direction), "MR", "later")
+    monitor = Monitor()
+    found = align(volume, later, monitor)
+    assert not monitor.warnings and found.similarity > found.before
+    assert found.matrix[:3, 3] == pytest.approx([6.0, -4.0, 3.0], abs=0.5)
+
+
 def test_images_that_cannot_be_aligned_are_told() -> None:
     empty = Volume(np.zeros((8, 8, 8), np.float32), Grid((8, 8, 8), (1, 1, 1), (0, 0, 0), np.eye(3)), "MR", "empty")
     with pytest.raises(InputError, match="empty could not be aligned"):
