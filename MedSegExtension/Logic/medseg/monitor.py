@@ -32,8 +32,8 @@ class Event:
 
 # Share of a run that each stage is expected to take, for one progress bar over the whole run.
 _SHARES = {"read": 0.05, "prepare": 0.10, "infer": 0.65, "restore": 0.10, "clean": 0.04, "measure": 0.03, "write": 0.03}
-# Of installing a model.
-_SHARES |= {"download": 0.6, "convert": 0.3}
+# Of installing a model, and of holding many cases against each other.
+_SHARES |= {"download": 0.6, "convert": 0.3, "compare": 1.0}
 
 
 class Monitor:

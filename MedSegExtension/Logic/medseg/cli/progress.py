@@ -21,6 +21,7 @@ _WORDS = {
     "clean": "cleaning",
     "measure": "measuring",
     "write": "writing",
+    "compare": "comparing",
 }
 _SECONDS_BETWEEN_LINES = 5.0
 

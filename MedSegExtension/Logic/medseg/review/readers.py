@@ -154,9 +154,10 @@ def compare_readers(
             "(reader-...) of the same cases."
         )
     found = []
-    for n, case in enumerate(both):
-        monitor.progress(n, len(both), case)
-        found.append(_compared(first[case], second[case], matching or Matching(overlap=1), monitor))
+    with monitor.stage("compare"):
+        for n, case in enumerate(both):
+            found.append(_compared(first[case], second[case], matching or Matching(overlap=1), monitor))
+            monitor.progress(n + 1, len(both), case)
     rated = agreement({c.case: c.ratings[0] for c in found}, {c.case: c.ratings[1] for c in found}, sorted(RATINGS))
     names = _names(Path(one), Path(other), first.values(), second.values())
     return ReadersAgreement(*names, tuple(found), rated, tuple(sorted(set(first) ^ set(second))))
