@@ -16,9 +16,9 @@ from support.review_tab import SIZE, draw, kept, lesions, press, rows, segmentat
 
 def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
     reviewing = started(tab)
-    press(tab, "Ctrl+S")
+    press(tab, "S")
     press(tab, "X")
-    press(tab, "Ctrl+S")
+    press(tab, "S")
     assert len(reviewing.kept.versions) == 2
     tab.opened.dialogs.row = 1
     tab.keeping.take_back()
@@ -31,7 +31,7 @@ def test_versions_are_kept_listed_and_taken_back(tab: Any) -> None:
 
 def test_versions_are_compared_and_the_report_holds_the_decisions(tab: Any, tmp_path: Path) -> None:
     started(tab)
-    press(tab, "Ctrl+S")
+    press(tab, "S")
     press(tab, "X")
     tab.opened.dialogs.row = 0
     tab.keeping.compare()
@@ -108,5 +108,8 @@ def test_two_dates_are_aligned_for_approval_then_compared(tab: Any) -> None:
     model = section.table.model()
     states = [str(model.index(r, c).data()) for r in range(model.rowCount()) for c in range(model.columnCount())]
     assert states.count("gone") == 1 and states.count("stable") == 4
+    seen = [node.GetDisplayNode().GetVisibility() for node in (before, after)]
+    assert seen == [0, 0], "five colours over those of two masks cannot be told apart"
     section.remove()
+    assert before.GetDisplayNode().GetVisibility() and after.GetDisplayNode().GetVisibility()
     assert later.GetParentTransformNode() is None

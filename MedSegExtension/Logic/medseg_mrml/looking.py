@@ -85,6 +85,44 @@ def _aim(camera: Any, world: Sequence[float], size: float | None) -> None:
     camera.EndModify(modified)
 
 
+@dataclass
+class Turned:
+    """Slice views turned into the planes in which an image was acquired, and how they were; `undo` brings them back.
+
+    A lesion of thick, tilted slices seen in the planes of the body looks like parts of several slices, and what is
+    painted there has steps.
+    """
+
+    before: dict[str, list[float]] = field(default_factory=dict)
+
+    def turn(self, scene: Any, volume: Any) -> float:
+        """Turn all slice views to the planes of a volume node; by how many degrees at most."""
+        most = 0.0
+        for node in nodes_of(scene, "vtkMRMLSliceNode"):
+            old = _directions(node)
+            self.before.setdefault(node.GetID(), [float(v) for v in old.ravel()])
+            node.RotateToVolumePlane(volume)
+            cosine = (np.trace(old.T @ _directions(node)) - 1) / 2
+            most = max(most, float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))))
+        return most
+
+    def undo(self, scene: Any) -> None:
+        """As they were before, at the place where they are now."""
+        for identifier, directions in self.before.items():
+            if (node := scene.GetNodeByID(identifier)) is not None:
+                matrix = node.GetSliceToRAS()
+                for n, value in enumerate(directions):
+                    matrix.SetElement(n // 3, n % 3, value)
+                node.UpdateMatrices()
+        self.before = {}
+
+
+def _directions(node: Any) -> npt.NDArray[np.float64]:
+    """(3, 3): the axes of a slice view in RAS."""
+    matrix = node.GetSliceToRAS()
+    return np.array([[matrix.GetElement(r, c) for c in range(3)] for r in range(3)])
+
+
 class Spotlight:
     """The outline of one finding above all others: an unseen-in-lists segmentation node that is never saved."""
 

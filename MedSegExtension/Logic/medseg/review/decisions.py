@@ -73,6 +73,8 @@ class Review:
         self._redo: list[Step] = []
         #: (layer, box) of the voxels that the last step, undo or redo changed, None where it changed none.
         self.touched: tuple[int, Box] | None = None
+        #: The findings that it was about, without those that it removed.
+        self.concerned: tuple[int, ...] = ()
         for n, labels in enumerate(self.labels):
             numbers, value_of = components_of(labels, self._values(n), connectivity)
             base = self._next
@@ -309,6 +311,7 @@ class Review:
 
     def _apply(self, step: Step, side: int, entries: Mapping[int, tuple[Finding | None, Decision | None]]) -> None:
         self.touched = None if step.box is None else (step.layer, step.box)
+        self.concerned = tuple(id for id, (finding, _) in entries.items() if finding is not None)
         if step.box is not None and step.labels is not None:
             self._counts.replaced(step.layer, step.box, self.labels[step.layer][step.box], step.labels[side])
             self.labels[step.layer][step.box] = step.labels[side]

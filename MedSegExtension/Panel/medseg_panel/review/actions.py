@@ -14,6 +14,9 @@ from .findings_list import FindingsList
 from .keys import Held, Key, Keys
 from .layout import button, row
 
+#: Keys that effects of the Segment Editor have for themselves: A ends an outline, X takes its last point back.
+_KEYS_OF_EFFECTS = {"Draw": ("A", "X")}
+
 
 class Desk(Protocol):
     """The tab, as its parts see it. ``reviewing``: the open case, None where there is none."""
@@ -36,7 +39,7 @@ class Actions:
 
     def __init__(self, desk: Desk, scene: Any, parent: Any, go_on: Callable[[], bool]) -> None:
         self._desk, self._go_on = desk, go_on
-        self.editor = EditorSection(scene, self._drawing_done)
+        self.editor = EditorSection(scene, self._drawing_done, self._effect_chosen)
         self.curtain = Curtain(scene)
         held = Held(parent, self.curtain.close, self.curtain.open)
         self.keys = Keys(
@@ -53,7 +56,7 @@ class Actions:
                 Key("D", _("draw a finding that was missed"), self.add_missed),
                 Key("Z", _("undo, without limit"), self.undo),
                 Key("Y", _("redo"), self.redo),
-                Key("Ctrl+S", _("save a version"), desk.save),
+                Key("S", _("save a version"), desk.save),
             ],
         )
         accept = button(_("Accept (A)"), _("The finding is right. Key A."), lambda: self.decide("accepted"))
@@ -172,6 +175,9 @@ class Actions:
         if reviewing.shown is not None and (strangers := reviewing.shown.strangers()):
             words = _("{names}: no class of this mask, so it is not part of the review.")
             self._desk.say(words.format(names=", ".join(strangers)))
+
+    def _effect_chosen(self, effect: str) -> None:
+        self.keys.lend(_KEYS_OF_EFFECTS.get(effect, ()))
 
     def _drawing_done(self) -> None:
         self.take_drawing()

@@ -108,7 +108,7 @@ class CaseSession:
         self._on_change(n)
 
     def _opened(self, n: int, read: ReadCase) -> None:
-        from .reviewing import Work
+        from .work import Work
 
         self.awaited = -1
         if self.current >= 0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ctk
@@ -30,6 +30,8 @@ class CompareSection:
         self._preview: Any = None
         self._shown: Any = None
         self._volume: Any = None
+        #: The masks that are compared, hidden while the comparison is seen.
+        self._hidden: list[Any] = []
         self.section = ctk.ctkCollapsibleButton()
         self.section.text = _("Compare")
         self.section.setObjectName("compareSection")
@@ -123,7 +125,7 @@ class CompareSection:
             names = (one.GetName(), other.GetName())
             return show_comparison(compare_nodes(one, other, volume), self._scene, volume, names=names)
 
-        self._make(work, volume)
+        self._make(work, volume, (one, other))
 
     # -- two dates ----------------------------------------------------------------------------------------------
 
@@ -165,7 +167,7 @@ class CompareSection:
             found = follow_up(_("lesions"), lesion_mask(before), before.grid, lesion_mask(after), after.grid, alignment)
             return show_follow_up(found, self._scene, baseline, (baseline.GetName(), volume.GetName()))
 
-        self._make(work, baseline)
+        self._make(work, baseline, (first, later))
 
     def _forget_preview(self) -> None:
         if self._preview is not None:
@@ -186,11 +188,12 @@ class CompareSection:
         finally:
             slicer.app.restoreOverrideCursor()
 
-    def _make(self, work: Callable[[], Any], volume: Any) -> None:
+    def _make(self, work: Callable[[], Any], volume: Any, compared: Sequence[Any]) -> None:
         nodes = self._waiting(work)
         if nodes is None:
             return
         self._clear()
+        self._hide(compared)
         self._nodes, self._volume = nodes, volume
         self.which.clear()
         for key in nodes.tables:
@@ -237,9 +240,20 @@ class CompareSection:
         self._forget_preview()
         self._clear()
 
+    def _hide(self, masks: Sequence[Any]) -> None:
+        """Three colours over those of two masks could not be told apart."""
+        shown = [m for m in masks if m.GetDisplayNode() is not None and m.GetDisplayNode().GetVisibility()]
+        for mask in shown:
+            mask.GetDisplayNode().SetVisibility(False)
+        self._hidden = shown
+
     def _clear(self) -> None:
         if self._nodes is not None:
             self._nodes.remove()
+        for mask in self._hidden:
+            if mask.GetScene() is not None and mask.GetDisplayNode() is not None:
+                mask.GetDisplayNode().SetVisibility(True)
+        self._hidden = []
         self._nodes = self._volume = None
         self.table.setMRMLTableNode(None)
         self._found.visible = False
@@ -247,6 +261,7 @@ class CompareSection:
     def scene_closed(self) -> None:
         """All nodes are gone."""
         self._preview = self._nodes = self._volume = None
+        self._hidden = []
         self.accept.enabled = False
         self.table.setMRMLTableNode(None)
         self._found.visible = False

@@ -8,6 +8,7 @@ from typing import Any
 import ctk
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 _EFFECTS = ("Paint", "Erase", "Draw", "Level tracing", "Islands", "Threshold", "Scissors", "Smoothing")
@@ -17,10 +18,15 @@ _BRUSH = (1.5, 30.0)
 
 
 class EditorSection:
-    """``section`` is put into the tab, hidden until something is corrected. ``on_closed()``: the reader is done."""
+    """``section`` is put into the tab, hidden until something is corrected. ``on_closed()``: the reader is done.
 
-    def __init__(self, scene: Any, on_closed: Callable[[], None]) -> None:
-        self._scene, self._on_closed = scene, on_closed
+    ``on_effect(name)``: another effect is active, "" where none is.
+    """
+
+    def __init__(self, scene: Any, on_closed: Callable[[], None], on_effect: Callable[[str], None]) -> None:
+        self._scene, self._on_closed, self._on_effect = scene, on_closed, on_effect
+        self._effect = ""
+        self._watched: Any = None
         self._editor: Any = None
         self.section = ctk.ctkCollapsibleButton()
         self.section.setObjectName("editorSection")
@@ -73,7 +79,7 @@ class EditorSection:
         self.similar.checked = False
         if intensities is not None:
             self.similar.text = _("Only similar voxels ({low} to {high})").format(
-                low=f"{intensities[0]:.3g}", high=f"{intensities[1]:.3g}"
+                low=_number(intensities[0]), high=_number(intensities[1])
             )
         self._limit(False)
         self.section.visible = True
@@ -93,6 +99,8 @@ class EditorSection:
         """All nodes are gone."""
         if self._editor is not None:
             self._editor.setMRMLSegmentEditorNode(None)
+        self._watched = None
+        self._tell("")
         self.section.visible = False
 
     def _made(self) -> Any:
@@ -119,7 +127,18 @@ class EditorSection:
             node.SetSingletonTag(_TAG)
             node.SetSaveWithScene(False)
             node = self._scene.AddNode(node)
+        if node is not self._watched:
+            self._watched = node
+            node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._parameters_changed)
         return node
+
+    def _parameters_changed(self, node: Any, event: str = "") -> None:
+        self._tell(str(node.GetActiveEffectName() or ""))
+
+    def _tell(self, effect: str) -> None:
+        if effect != self._effect:
+            self._effect = effect
+            self._on_effect(effect)
 
     def _limit(self, on: bool) -> None:
         node = self._scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
@@ -128,3 +147,8 @@ class EditorSection:
         node.SetSourceVolumeIntensityMask(bool(on and self._range is not None))
         if self._range is not None:
             node.SetSourceVolumeIntensityMaskRange(*self._range)
+
+
+def _number(value: float) -> str:
+    """Three digits that count, without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"

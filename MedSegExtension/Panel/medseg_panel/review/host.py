@@ -22,7 +22,7 @@ class ReviewHost(Protocol):
         """The folder below which reviews are kept; a list of cases gets a folder of its own in it."""
 
     def open(self, work: Any, told: list[str] | None = None) -> bool:
-        """Open a case (`reviewing.Work`, its volume node is in the scene), leaving the one that is open.
+        """Open a case (`work.Work`, its volume node is in the scene), leaving the one that is open.
 
         False where it cannot be opened, which was told. ``told``: sentences for the reader."""
 

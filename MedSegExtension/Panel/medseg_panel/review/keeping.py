@@ -29,7 +29,7 @@ class Keeping:
         self.menu = qt.QMenu(self.button)
         self.button.setMenu(self.menu)
         self._of_case = [
-            add_action(self.menu, _("Save a version (Ctrl+S)"), desk.save),
+            add_action(self.menu, _("Save a version (S)"), desk.save),
             add_action(self.menu, _("Versions: take one back..."), self.take_back),
             add_action(self.menu, _("Versions: compare with one..."), self.compare),
             add_action(self.menu, _("Report (PDF, HTML)..."), self.report),

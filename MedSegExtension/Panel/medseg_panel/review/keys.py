@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ class Keys:
     def __init__(self, parent: Any, keys: list[Key]) -> None:
         """``parent``: the tab's widget; where there is a main window, keys work while a slice view has the focus."""
         self._keys = keys
+        self._enabled, self._lent = False, frozenset[str]()
         window = slicer.util.mainWindow() or parent
         self._shortcuts = []
         for key in keys:
@@ -41,15 +42,21 @@ class Keys:
 
     def set_enabled(self, enabled: bool) -> None:
         """Let the keys work, or leave them to Slicer."""
-        for shortcut in self._shortcuts:
-            shortcut.enabled = enabled
+        self._enabled = enabled
+        for key, shortcut in zip(self._keys, self._shortcuts, strict=True):
+            shortcut.enabled = enabled and key.name not in self._lent
+
+    def lend(self, names: Iterable[str]) -> None:
+        """Leave these keys to somebody else, until other ones are lent."""
+        self._lent = frozenset(names)
+        self.set_enabled(self._enabled)
 
     def remove(self) -> None:
         """The module goes away; the window stays."""
         for shortcut in self._shortcuts:
             shortcut.enabled = False
             shortcut.deleteLater()
-        self._shortcuts = []
+        self._keys, self._shortcuts = [], []
 
     def card(self) -> str:
         """The key card as rich text."""

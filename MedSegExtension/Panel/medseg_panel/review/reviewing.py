@@ -5,11 +5,8 @@ Imported when the first case is opened, since it brings scipy and the readers.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,79 +14,25 @@ import numpy.typing as npt
 import slicer
 from slicer.i18n import tr as _
 
-from medseg.errors import InputError
 from medseg.geometry.grid import Grid
 from medseg.io.segmentations import Segmentation
 from medseg.monitor import Monitor
 from medseg.result import Table
 from medseg.review.case_file import CaseReview, save_version, take_decisions, write_case
-from medseg.review.cases import case_folder
 from medseg.review.decisions import Review
 from medseg.review.regrow import all_regrown, grown, regrown
 from medseg.review.resuming import OpenCase, open_review, take_mask
 from medseg.review.slices import SliceReview, slice_findings
 from medseg_mrml.arrays import array_of, grid_of
-from medseg_mrml.looking import Faded, Spotlight, look_at
-from medseg_mrml.reviewed import ReviewedNode, masks_of
+from medseg_mrml.looking import Faded, Spotlight, Turned, look_at
+from medseg_mrml.reviewed import ReviewedNode
+
+from .work import Work
 
 Labels = npt.NDArray[Any]
+#: Degrees by which views are turned without a word.
+_TOLD_DEGREES = 1.0
 _POSITION = ("centre_r_mm", "centre_a_mm", "centre_s_mm")
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """What a reader is given. ``volume``: a node; ``masks``: None for a classifier, whose ``slices`` count instead.
-
-    ``source``: the node that ``masks`` were read from, hidden meanwhile; None where they came from a file.
-    ``probabilities``: class name -> volume node. ``lesions``: a table with the regions of lesions, where there is one.
-    """
-
-    case: str
-    volume: Any
-    masks: Segmentation | None
-    folder: Path
-    source: Any = None
-    slices: Table | None = None
-    probabilities: Mapping[str, Any] | None = None
-    lesions: Table | None = None
-    reader: str = ""
-    model_id: str = ""
-    image_file: str = ""
-    mask_file: str = ""
-
-
-def work_of_nodes(
-    volume: Any,
-    source: Any,
-    root: Path,
-    reader: str = "",
-    *,
-    slices: Table | None = None,
-    lesions: Table | None = None,
-    probabilities: Mapping[str, Any] | None = None,
-    model_id: str = "",
-) -> tuple[Work, list[str]]:
-    """Work on nodes of the scene; and sentences of what reading the mask assumed.
-
-    It is kept in a folder below ``root`` that is called after the volume and the mask's content, so that two patients
-    whose series have one name do not meet. Raises `InputError` where there is nothing to review.
-    """
-    name = volume.GetName() or "volume"
-    if source is None:
-        if slices is None:
-            raise InputError("Choose a mask, or run a model first.")
-        digest = hashlib.sha256(slices.to_csv().encode())
-        folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
-        work = Work(name, volume, None, folder, None, slices, reader=reader, model_id=model_id)
-        return work, []
-    found = masks_of(source, volume)
-    masks = Segmentation(found.grid, found.layers, source.GetName(), found.model_id or model_id, found.warnings)
-    digest = hashlib.sha256()
-    for layer in masks.layers:
-        digest.update(np.ascontiguousarray(layer.labels))
-    folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
-    work = Work(name, volume, masks, folder, source, None, probabilities, lesions, reader, masks.model_id)
-    return work, list(found.warnings)
 
 
 class Reviewing:
@@ -108,7 +51,7 @@ class Reviewing:
         self._maps: dict[str, Labels] = {}
         self._unused: list[str] = []
         self._observers: list[Any] = []
-        self._spotlight, self._faded = Spotlight(scene), Faded()
+        self._spotlight, self._faded, self._turned = Spotlight(scene), Faded(), Turned()
         self._source_shown: bool | None = None
         monitor = Monitor()
         self.opened: OpenCase = open_review(work.folder, self._fresh(), self._new_kept(), monitor=monitor)
@@ -120,6 +63,9 @@ class Reviewing:
         #: True where there are steps that no saved version holds.
         self.unsaved = self.review.steps > 0
         self.shown: ReviewedNode | None = self._show() if work.masks is not None else None
+        if (degrees := self._turned.turn(scene, work.volume)) > _TOLD_DEGREES:
+            words = _("The slice views were turned by {degrees} degrees, into the planes of the image.")
+            self.warnings.append(words.format(degrees=f"{degrees:.0f}"))
 
     def _fresh(self) -> Review:
         work = self.work
@@ -176,7 +122,7 @@ class Reviewing:
         return names[(names.index(now) + 1) % len(names)] if now in names and len(names) > 1 else ""
 
     def undo(self) -> bool:
-        """Take the last step back, decision or drawing."""
+        """Take the last step back, decision or drawing; its finding is the one that is looked at then."""
         self.take_drawing()
         return self._stepped(self.opened.journal.undo())
 
@@ -187,6 +133,7 @@ class Reviewing:
 
     def _stepped(self, done: bool) -> bool:
         if done:
+            self.current = next(iter(self.review.concerned), self.current)
             self._after(None)
         return done
 
@@ -310,9 +257,16 @@ class Reviewing:
         """Show a finding: views move there, its outline stands out, the others fade."""
         finding = self.review.findings[id]
         self.current = id
-        look_at(self.scene, self.volume, finding.centre, finding.extent, zoom=zoom and self.shown is not None)
+        look_at(self.scene, self.volume, self.place_of(id), finding.extent, zoom=zoom and self.shown is not None)
         if self.shown is not None:
             self._spotlight.show(self.volume, self.review.grid, finding.slices, self.review.mask(id))
+
+    def place_of(self, id: int) -> tuple[float, float, float]:
+        """RAS mm: the voxel in the middle of a finding, so that the views show a slice as it is, none between two."""
+        grid, flip = self.review.grid, np.array([-1.0, -1.0, 1.0])
+        index = np.rint(grid.to_index(np.array(self.review.findings[id].centre) * flip))
+        r, a, s = (float(v) for v in grid.to_physical(np.clip(index, 0, np.array(grid.size) - 1)) * flip)
+        return (r, a, s)
 
     def outline(self, box: tuple[slice, slice, slice], mask: npt.NDArray[np.bool_]) -> None:
         """Outline other voxels than a finding's, as a preview."""
@@ -353,6 +307,7 @@ class Reviewing:
             segmentation.RemoveObserver(tag)
         self._observers = []
         self._faded.undo(self.scene)
+        self._turned.undo(self.scene)
         self._spotlight.remove()
         source = self.work.source
         if self._source_shown and source is not None and source.GetScene() is not None:

@@ -119,7 +119,7 @@ class ReviewTab:
         if volume is None:
             self.say(_("Choose an image."))
             return
-        from .reviewing import work_of_nodes
+        from .work import work_of_nodes
 
         run = self._run if self._run is not None and self._run.volume is volume else None
         if run is not None and mask is not None and run.segmentation is not mask:
@@ -140,7 +140,7 @@ class ReviewTab:
         self.open(work, told)
 
     def open(self, work: Any, told: list[str] | None = None) -> bool:
-        """Open a case (`reviewing.Work`), leaving the one that is open; False where it cannot, which is told."""
+        """Open a case (`work.Work`), leaving the one that is open; False where it cannot, which is told."""
         from .reviewing import Reviewing
 
         self.leave()

@@ -1,0 +1,76 @@
+"""What a reader is given to review: an image, a mask or a table of slices, and where the review is kept.
+
+Imported when the first case is opened, since it brings the readers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medseg.errors import InputError
+from medseg.io.segmentations import Segmentation
+from medseg.result import Table
+from medseg.review.cases import case_folder
+from medseg_mrml.reviewed import masks_of
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What a reader is given. ``volume``: a node; ``masks``: None for a classifier, whose ``slices`` count instead.
+
+    ``source``: the node that ``masks`` were read from, hidden meanwhile; None where they came from a file.
+    ``probabilities``: class name -> volume node. ``lesions``: a table with the regions of lesions, where there is one.
+    """
+
+    case: str
+    volume: Any
+    masks: Segmentation | None
+    folder: Path
+    source: Any = None
+    slices: Table | None = None
+    probabilities: Mapping[str, Any] | None = None
+    lesions: Table | None = None
+    reader: str = ""
+    model_id: str = ""
+    image_file: str = ""
+    mask_file: str = ""
+
+
+def work_of_nodes(
+    volume: Any,
+    source: Any,
+    root: Path,
+    reader: str = "",
+    *,
+    slices: Table | None = None,
+    lesions: Table | None = None,
+    probabilities: Mapping[str, Any] | None = None,
+    model_id: str = "",
+) -> tuple[Work, list[str]]:
+    """Work on nodes of the scene; and sentences of what reading the mask assumed.
+
+    It is kept in a folder below ``root`` that is called after the volume and the mask's content, so that two patients
+    whose series have one name do not meet. Raises `InputError` where there is nothing to review.
+    """
+    name = volume.GetName() or "volume"
+    if source is None:
+        if slices is None:
+            raise InputError("Choose a mask, or run a model first.")
+        digest = hashlib.sha256(slices.to_csv().encode())
+        folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
+        work = Work(name, volume, None, folder, None, slices, reader=reader, model_id=model_id)
+        return work, []
+    found = masks_of(source, volume)
+    masks = Segmentation(found.grid, found.layers, source.GetName(), found.model_id or model_id, found.warnings)
+    digest = hashlib.sha256()
+    for layer in masks.layers:
+        digest.update(np.ascontiguousarray(layer.labels))
+    folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
+    work = Work(name, volume, masks, folder, source, None, probabilities, lesions, reader, masks.model_id)
+    return work, list(found.warnings)
