@@ -15,6 +15,10 @@ HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("Tes
 sys.path.insert(0, str(HERE))
 
 import check_loading  # noqa: E402
+import check_review  # noqa: E402
+import check_review_cohort  # noqa: E402
+import check_review_files  # noqa: E402
+import check_review_speed  # noqa: E402
 import check_runs  # noqa: E402
 import check_scene  # noqa: E402
 import check_speed  # noqa: E402
@@ -24,7 +28,10 @@ from session import Session  # noqa: E402
 
 def main() -> int:
     """Run the checks; the number of failures."""
-    modules = (check_loading, check_runs, check_scene, check_speed)
+    modules = (
+        check_loading, check_runs, check_scene, check_speed,
+        check_review, check_review_files, check_review_speed, check_review_cohort,
+    )  # fmt: skip
     checks = [(f"{n}", f) for module in modules for n, f in vars(module).items() if n.startswith("check_")]
     wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
     chosen = [(n, f) for n, f in checks if not wanted or any(w in n for w in wanted)]

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.real_data import REAL_DATA, REPOSITORY
 
+HERE = Path(__file__).resolve().parent
 MODULE = REPOSITORY / "MedSegExtension" / "MedSegExtension.py"
 OUTPUT = REPOSITORY / "test-output" / "slicer_app"
 HEAVY = ("onnxruntime", "onnx", "pydantic", "SimpleITK", "scipy", "pydicom", "medseg", "medseg_mrml", "medseg_panel")

@@ -30,7 +30,9 @@ class Watched:
 class Session:
     """What a check works with. Message boxes are kept in ``errors`` and ``questions`` (answered with yes)."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, models: bool = True) -> None:
+        """``models``: whether models are made when the module is opened, which takes the package ``onnx``."""
+        self._with_models = models
         self.stderr = sys.stderr = Watched(sys.stderr)
         self.errors: list[str] = []
         self.questions: list[str] = []
@@ -42,12 +44,12 @@ class Session:
     @property
     def widget(self) -> Any:
         """The module's widget; the module is opened and the models are made on first use."""
-        if self.models is None:
-            self.models = common.make_models()
+        if self._widget is None:
+            self.models = common.make_models() if self._with_models else None
             window = slicer.util.mainWindow()
             if window is not None:
                 window.resize(1500, 950)
-            common.open_panel()
+            self._widget = common.open_panel()
         return slicer.modules.MedSegExtensionWidget
 
     @property
@@ -59,7 +61,7 @@ class Session:
         self.errors.clear()
         self.questions.clear()
         self.stderr.tracebacks = 0
-        if self.models is not None:
+        if self._widget is not None:
             slicer.mrmlScene.Clear(0)
             common.pause(0.3)
 
