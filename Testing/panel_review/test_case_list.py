@@ -214,7 +214,8 @@ def test_cases_without_a_mask_are_run_in_the_background(tab: Any, tmp_path: Path
             worker.listener.on_error("InputError", "Too dark.")
         else:
             worker.listener.on_result(Result(grid(SIZE), (Layer(lesions(n), CLASSES),)))
-    assert "Too dark." in rows(tab)[1][5] and tab.cases.session.without_mask() == [1]
+    wait(tab, lambda: tab.cases.session.without_mask() == [1] and not tab.cases.session.masks.left)
+    assert "Too dark." in rows(tab)[1][5]
     assert not tab.opened.panel.busy and tab.opened.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
     tab.cases.open(2)
     assert len(opened_case(tab, 2).review.findings) == 2

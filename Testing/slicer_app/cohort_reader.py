@@ -108,7 +108,7 @@ class Reader:
 
 def main() -> None:
     """Read the cohort."""
-    at = next(n for n, a in enumerate(sys.argv) if Path(a).is_dir())
+    at = next(n for n, a in enumerate(sys.argv) if a and Path(a).is_dir())
     folder, name, *rest = sys.argv[at:]
     most = int(rest[0]) if rest else 0
     session = Session(models=False)

@@ -27,7 +27,7 @@ def main() -> str:
     there = [name for name in EXTRA if importlib.util.find_spec(name) is not None]
     equal(there, [], "packages that a plain Slicer has not")
     session = Session(models=False)
-    folder = Path(next(a for a in reversed(sys.argv) if Path(a).is_dir()))
+    folder = Path(next(a for a in reversed(sys.argv) if a and Path(a).is_dir()))
     with kept_apart(session) as tab:
         true(tab.cases.open_files(str(folder / "cases.csv")), f"no cases: {session.errors}")
         hands = Hands(tab)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from medseg.geometry.grid import Grid
+from medseg.io import read_segmentation
 from medseg.output.files import save_segmentation
-from medseg.result import Layer, SegmentClass
-from medseg.worker.transfer import result_from, volume_from
+from medseg.result import Layer, Result, SegmentClass
+from medseg.worker.transfer import result_from, result_message, volume_from
 
 SIZE = (12, 10, 8)
 GRID = Grid(SIZE, (1.0, 1.5, 3.0), (-10.0, -12.0, -18.0), np.eye(3))
@@ -31,7 +32,7 @@ def image(path: Path, array: np.ndarray, where: Grid = GRID) -> Path:
     return path
 
 
-def ask(requests: list[dict[str, str]]) -> list[dict[str, Any]]:
+def ask(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The answers of the process, in a Python that has no more than a plain 3D Slicer."""
     code = (
         f"import sys\nfor name in {MISSING!r}: sys.modules[name] = None\n"
@@ -88,3 +89,18 @@ def test_a_mask_of_another_place_is_told(tmp_path: Path) -> None:
     assert any("does it belong to this image" in sentence for sentence in answer["told"])
     (alone,) = ask([request | {"image": "", "folder": str(tmp_path)}])
     assert any("has no image" in s for s in alone["told"]) and volume_from(alone["volume"], tmp_path).array.all()
+
+
+def test_masks_of_a_result_are_packed_by_the_process(tmp_path: Path) -> None:
+    """In Slicer's own process packing a large mask would stop the reader of another case."""
+    labels = np.zeros(SIZE[::-1], np.uint8)
+    labels[2:4, 3:6, 4:8] = 7
+    classes = (SegmentClass(7, "abnormal", (1.0, 0.25, 0.0), "", True),)
+    message = result_message(Result(GRID, (Layer(labels, classes),)), tmp_path)
+    good, bad = ({"save": str(p), "result": message, "model": "wmh", "folder": str(tmp_path)}
+                 for p in (tmp_path / "masks" / "a.seg.nrrd", tmp_path / "a.nii.gz"))  # fmt: skip
+    saved, refused = ask([good, bad])
+    assert saved == {"type": "saved"} and refused["type"] == "error" and "a.nii.gz" in refused["message"]
+    read = read_segmentation(tmp_path / "masks" / "a.seg.nrrd")
+    assert read.model_id == "wmh" and [c.name for c in read.classes] == ["abnormal"] and read.classes[0].lesion
+    np.testing.assert_array_equal(read.mask("abnormal"), labels == 7)

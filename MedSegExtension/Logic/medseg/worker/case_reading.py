@@ -1,7 +1,9 @@
 """A process that reads one case, image and mask, for Slicer's own: arrays in files that both map, the rest as JSON.
 
 A request is a line on stdin, ``{"image": PATH, "mask": PATH, "series": UID, "folder": PATH}`` (any but the last may be
-empty); each is answered with one line on stdout. It needs nothing but what a plain 3D Slicer has.
+empty); each is answered with one line on stdout. ``{"save": PATH, "result": ..., "model": ID, "folder": PATH}`` asks
+for the masks of a result to be packed into a file, which would stop Slicer for a while. Nothing is needed but what a
+plain 3D Slicer has.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from ..geometry.volume import Volume
 from ..io.files import read_volume
 from ..io.segmentations import Segmentation, read_segmentation
 from ..monitor import Monitor
+from ..output.files import save_segmentation
 from ..result import Layer, Result
-from .transfer import result_message, save_array, volume_message
+from .transfer import result_from, result_message, save_array, volume_message
 
 #: Percentiles of the voxels that the first window goes from and to, and how many voxels are looked at.
 _WINDOW, _LOOKED_AT = (0.1, 99.9), 2_000_000
@@ -107,9 +110,18 @@ def _window(volume: Volume) -> list[float] | None:
     return [low, high if high > low else low + 1.0]
 
 
+def save_for_slicer(path: str, message: dict[str, Any], model: str, folder: Path) -> dict[str, Any]:
+    """Write the masks of a `result_message` to ``path``. Raises `MedSegError`."""
+    result = result_from(message, folder)
+    save_segmentation(path, result.layers, result.grid, model)
+    return {"type": "saved"}
+
+
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The message to one request: what was read, or why it could not be."""
+    """The message to one request: what was read or saved, or why it could not be."""
     try:
+        if "save" in request:
+            return save_for_slicer(request["save"], request["result"], request["model"], Path(request["folder"]))
         return read_for_slicer(request["image"], request["mask"], request["series"], Path(request["folder"]))
     except MedSegError as error:
         words = str(error)

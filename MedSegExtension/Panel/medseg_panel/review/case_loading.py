@@ -19,7 +19,8 @@ from slicer.i18n import tr as _
 
 from medseg.geometry.volume import Volume
 from medseg.io.segmentations import Segmentation
-from medseg.worker.transfer import result_from, volume_from
+from medseg.result import Result
+from medseg.worker.transfer import result_from, result_message, volume_from
 from medseg_mrml import node_from_volume
 
 from ..worker.process import QtWorkerProcess
@@ -92,7 +93,7 @@ class Reading:
         """False where a file changed since."""
         return self.files.stamp() == self._stamp
 
-    def request(self) -> dict[str, str]:
+    def request(self) -> dict[str, Any]:
         """What the process is asked."""
         paths = {"image": self.files.image, "mask": self.files.mask, "folder": self.folder}
         return {name: str(path or "") for name, path in paths.items()} | {"series": self.files.series}
@@ -118,15 +119,51 @@ class Reading:
         _remove(self.folder)
 
 
+class Saving:
+    """The masks of a result on their way into a file; the process packs them. ``why``: a sentence where it cannot be.
+
+    ``on_end()`` is called once, on the main thread, unless it was dropped before.
+    """
+
+    large = False
+
+    def __init__(self, path: Path, result: Result, model: str, on_end: Callable[[], None]) -> None:
+        """Raises `OSError` where the arrays cannot be handed over."""
+        self.on_end = on_end
+        self.why = ""
+        self.over = False
+        self._folder = _new_folder()
+        masks = Result(result.grid, result.layers)
+        self._request: dict[str, Any] = {"save": str(path), "model": model, "folder": str(self._folder)}
+        self._request["result"] = result_message(masks, self._folder)
+
+    def request(self) -> dict[str, Any]:
+        """What the process is asked."""
+        return self._request
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """It was saved, or could not be."""
+        if message.get("type") != "saved":
+            self.why = str(message.get("message") or _("The mask could not be saved."))
+        on_end = self.on_end
+        self.drop()
+        on_end()
+
+    def drop(self) -> None:
+        """Nobody waits for it any more."""
+        self.over, self.on_end = True, _nothing
+        _remove(self._folder)
+
+
 class ReadingProcess:
-    """Reads cases one after the other. It is started with the first, and lives on, since its start takes a second."""
+    """Reads cases, saves masks, one by one. It is started with the first, and lives on: a start takes a second."""
 
     def __init__(self) -> None:
         self._process: QtWorkerProcess | None = None
-        self._asked: list[Reading] = []
+        self._asked: list[Reading | Saving] = []
 
-    def start(self, reading: Reading) -> None:
-        """Read; a large case that nobody wants any more does not hold it up."""
+    def start(self, reading: Reading | Saving) -> None:
+        """Read or save; a large case that nobody wants any more does not hold it up."""
         if any(one.large and one.over for one in self._asked):
             self.close()
         if self._process is None:
@@ -156,7 +193,7 @@ class ReadingProcess:
         self._process = None
         asked, self._asked = self._asked, []
         tail = stderr.strip().splitlines()[-1][:200] if stderr.strip() else ""
-        words = _("The process that reads the case ended unexpectedly (code {code}). {tail}")
+        words = _("The process that reads and saves cases ended unexpectedly (code {code}). {tail}")
         for reading in asked:
             if not reading.over:
                 reading.answer({"type": "error", "message": words.format(code=code, tail=tail).strip()})

@@ -10,12 +10,10 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from medseg.errors import MedSegError
-from medseg.output.files import save_segmentation
 from medseg.result import Result
 
 from ..seams import ApartRuns
-from .case_loading import Files, Reading, ReadingProcess
+from .case_loading import Files, Reading, ReadingProcess, Saving
 
 
 class MaskRuns:
@@ -34,6 +32,7 @@ class MaskRuns:
         self._runs, self._files, self._place, self._on_end = runs, files, place, on_end
         self._process = ReadingProcess()
         self._reading: Reading | None = None
+        self._saving: Saving | None = None
         self._model = ""
         self.waiting: list[int] = []
         #: The case that is read or run now, -1 where none is.
@@ -54,9 +53,10 @@ class MaskRuns:
     def cancel(self) -> None:
         """Forget what waits, and end the run under way."""
         self.waiting = []
-        if self._reading is not None:
-            self._reading.drop()
-            self._reading = None
+        waits = self._reading or self._saving
+        if waits is not None:
+            waits.drop()
+            self._reading = self._saving = None
             self._over(_("Cancelled."))
         elif self.current >= 0:
             self._runs.cancel()
@@ -90,11 +90,18 @@ class MaskRuns:
             self._over(_("This model gives scores, no mask; run it in the Segment tab and review its result there."))
             return
         try:
-            save_segmentation(self._place(self.current), result.layers, result.grid, self._model)
-        except MedSegError as error:
-            self._over(str(error))
+            self._saving = Saving(self._place(self.current), result, self._model, self._saved)
+        except OSError as error:
+            self._over(
+                _("The mask could not be handed over ({error}); is the temporary folder full?").format(error=error)
+            )
             return
-        self._over("")
+        self._process.start(self._saving)
+
+    def _saved(self) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            self._over(saving.why)
 
     def _over(self, why: str) -> None:
         n, self.current = self.current, -1
