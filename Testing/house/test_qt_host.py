@@ -22,6 +22,12 @@ class TestRefusals:
         with pytest.raises(NotInSlicer):
             qt.QPushButton().tooltip = "typing error"
 
+    def test_property_behind_a_static_function(self, host: Host) -> None:  # noqa: F811
+        import qt
+
+        with pytest.raises(NotInSlicer):
+            qt.QTimer().singleShot = True
+
     def test_attribute_added_to_a_widget(self, host: Host) -> None:  # noqa: F811
         import qt
 

@@ -19,6 +19,8 @@ from .api import ClassApi, NotInSlicer, api, by_name, normalised
 
 # What receivers raised; as in PythonQt it is printed and the program goes on, so tests look here.
 slot_errors: list[str] = []
+# Properties that PythonQt hides behind a static function of the same name, so that they cannot be set.
+_HIDDEN = {("QTimer", "singleShot")}
 # PythonQt returns only the chosen path, PySide6 a tuple with the filter.
 _PATH_ONLY = {"getOpenFileName", "getSaveFileName", "getOpenFileNames"}
 
@@ -117,6 +119,8 @@ class QtObject:
     def __setattr__(self, name: str, value: Any) -> None:
         target = self._target
         name = "objectName" if name == "name" else name
+        if (type(target).__name__, name) in _HIDDEN:
+            raise NotInSlicer(f"Slot {name!r} can not be overwritten on {type(target).__name__} object")
         listed = _class_api(target)
         properties = listed.properties if listed else _meta_properties(target)
         dynamic = {bytes(p.data()).decode() for p in target.dynamicPropertyNames()}

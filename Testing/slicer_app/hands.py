@@ -37,9 +37,9 @@ class Hands:
         window = slicer.util.mainWindow()
         window.raise_()
         window.activateWindow()
-        if not common.wait(lambda: window.isActiveWindow(), 2):
+        if not common.wait(lambda: window.isActiveWindow, 2):
             self._do("search", "--pid", str(os.getpid()), "--name", "Slicer", "windowfocus", "--sync")
-            common.wait(lambda: window.isActiveWindow(), 2)
+            common.wait(lambda: window.isActiveWindow, 2)
         window.setFocus()
         common.pause(0.1)
 

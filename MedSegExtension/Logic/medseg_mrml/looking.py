@@ -173,9 +173,12 @@ class Spotlight:
         node = self._scene.CreateNodeByClass("vtkMRMLSegmentationNode")
         node.UnRegister(None)
         node.SetName("MedSeg finding")
-        node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
+        node.SetAttribute("SubjectHierarchy.ExcludeFromTree", "1")
         self._scene.AddNode(node)
+        # Not before: a node that is hidden when it is added gets no place in the subject hierarchy, which then complains
+        # of each change of it.
+        node.SetHideFromEditors(True)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
         display.SetSaveWithScene(False)

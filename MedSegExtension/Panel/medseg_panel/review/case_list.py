@@ -57,7 +57,7 @@ class CaseList:
     def _timer(self, milliseconds: int, work: Callable[[], None], *, once: bool = False) -> Any:
         timer = qt.QTimer(self.widget)
         timer.interval = milliseconds
-        timer.singleShot = once
+        timer.setSingleShot(once)
         timer.connect("timeout()", work)
         return timer
 

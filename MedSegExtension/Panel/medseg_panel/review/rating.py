@@ -60,7 +60,7 @@ class RatingSection:
     def _made_timer(self, milliseconds: int, work: Callable[[], None], *, once: bool = False) -> Any:
         timer = qt.QTimer(self.widget)
         timer.interval = milliseconds
-        timer.singleShot = once
+        timer.setSingleShot(once)
         timer.connect("timeout()", work)
         return timer
 

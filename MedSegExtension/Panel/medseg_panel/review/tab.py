@@ -60,7 +60,7 @@ class ReviewTab:
 
     def _timer(self, milliseconds: int, work: Callable[[], None]) -> Any:
         timer = qt.QTimer(self.widget)
-        timer.singleShot = True
+        timer.setSingleShot(True)
         timer.interval = milliseconds
         timer.connect("timeout()", work)
         return timer

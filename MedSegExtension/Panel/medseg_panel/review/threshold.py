@@ -32,7 +32,7 @@ class ThresholdSection:
         layout.addWidget(self.slider, 1)
         layout.addWidget(self.all)
         self._settled = qt.QTimer(self.widget)
-        self._settled.singleShot = True
+        self._settled.setSingleShot(True)
         self._settled.interval = _SETTLED
         self._settled.connect("timeout()", self._take)
         self.slider.connect("valueChanged(int)", self._moved)
