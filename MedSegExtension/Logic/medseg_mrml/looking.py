@@ -176,8 +176,8 @@ class Spotlight:
         node.SetSaveWithScene(False)
         node.SetAttribute("SubjectHierarchy.ExcludeFromTree", "1")
         self._scene.AddNode(node)
-        # Not before: a node that is hidden when it is added gets no place in the subject hierarchy, which then complains
-        # of each change of it.
+        # Not before: a node that is hidden when it is added gets no place in the subject hierarchy, which then
+        # complains of each change of it.
         node.SetHideFromEditors(True)
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
