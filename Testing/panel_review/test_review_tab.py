@@ -124,6 +124,7 @@ def test_drawing_becomes_findings_and_can_be_undone(tab: Any) -> None:
     assert editor.segmentationNode() is reviewing.shown.node and editor.sourceVolumeNode() is reviewing.volume
     assert editor.currentSegmentID() == reviewing.shown.segment_of(0, 1) and editor.activeEffect() == "Paint"
     assert 1.0 <= float(editor.mrmlSegmentEditorNode().GetAttribute("BrushAbsoluteDiameter")) <= 5
+    assert not tab.rating.widget.isVisibleTo(tab.widget), "the editor needs the room"
     tab.actions.editor.similar.checked = True
     low, high = editor.mrmlSegmentEditorNode().GetSourceVolumeIntensityMaskRange()
     assert low > 60 and high < 200
@@ -135,6 +136,7 @@ def test_drawing_becomes_findings_and_can_be_undone(tab: Any) -> None:
     assert len(reviewing.review.findings) == 5 and (shown(tab) == lesions()).all()
     press(tab, "Y")
     tab.actions.editor.close()
+    assert tab.rating.widget.isVisibleTo(tab.widget) and tab.compare.section.isVisibleTo(tab.widget)
     tab.opened.host.wait_for(lambda: "ml" in tab.changes.text, 3)
     assert "normal: +0.108 ml" in tab.changes.text
 

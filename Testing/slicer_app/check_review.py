@@ -111,7 +111,8 @@ def rejected_and_back(tab: Any, hands: Hands) -> str:
     hands.press("C", lambda: review.class_of(id) != name)
     other = review.class_of(id)
     hands.press("Z", lambda: review.class_of(id) == name)
-    return f"finding {id} rejected, undone, redone, undone, {name} -> {other} and back"
+    hands.press("X", lambda: review.decision(id).state == "rejected")
+    return f"finding {id} rejected, undone, redone, undone, {name} -> {other} and back, rejected"
 
 
 def corrected(tab: Any, hands: Hands, session: Session) -> str:
@@ -130,7 +131,7 @@ def corrected(tab: Any, hands: Hands, session: Session) -> str:
     equal(str(getattr(effect, "name", effect)), "Paint", "the effect that is ready")
     common.picture("review-05-editor")
     before, steps = shown(tab, finding.layer), review.steps
-    if not hands.stroke("Red", places_along(reviewing.place_of(id), 1.5 * max(finding.extent), "Red")):
+    if not hands.stroke("Red", places_along(reviewing.place_of(id), 16.0, "Red")):
         painted(tab, finding)
     common.wait(lambda: review.steps > steps, 3)
     after = shown(tab, finding.layer)

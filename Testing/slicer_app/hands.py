@@ -100,6 +100,7 @@ class Hands:
         """Click with the left button on ``place`` (QPoint) of a widget; False where there is no mouse."""
         if not self._program:
             return False
+        _scroll_to(widget)
         there = widget.mapToGlobal(place)
         self._move((there.x(), there.y()))
         self._do("click", "1")
@@ -120,6 +121,16 @@ class Hands:
         scale = shown.devicePixelRatioF() if hasattr(shown, "devicePixelRatioF") else 1.0
         there = shown.mapToGlobal(qt.QPoint(round(x / scale), round(shown.height - 1 - y / scale)))
         return there.x(), there.y()
+
+
+def _scroll_to(widget: Any) -> None:
+    """Bring a widget of the module panel into sight."""
+    above = widget.parentWidget()
+    while above is not None:
+        if above.className() == "QScrollArea":
+            above.ensureWidgetVisible(widget)
+        above = above.parentWidget()
+    common.pause(0.2)
 
 
 def _name(key: str) -> str:

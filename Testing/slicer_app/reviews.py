@@ -23,6 +23,9 @@ def review_tab(session: Session) -> Any:
     widget = session.widget
     found = [tab for tab in widget.panel.tabs if tab.title == "Review"]
     true(found, "there is no Review tab; why not stands in the log of the Segment tab")
+    probe = slicer.util.findChildren(slicer.util.mainWindow(), "DataProbeCollapsibleWidget")
+    if probe:
+        probe[0].collapsed = True
     widget.ui.tabs.currentIndex = widget.panel.tabs.index(found[0])
     common.pause(0.2)
     return found[0]

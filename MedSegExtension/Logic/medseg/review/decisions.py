@@ -128,7 +128,7 @@ class Review:
     @property
     def left(self) -> int:
         """How many findings have no decision."""
-        return sum(not self.decision(id).state for id in self.findings)
+        return len(self.findings) - sum(bool(d.state) for id, d in self.decisions.items() if id in self.findings)
 
     def reviewed(self) -> Segmentation:
         """The reviewed segmentation, with the model's names, colours and codes."""

@@ -33,6 +33,9 @@ class Desk(Protocol):
     def save(self) -> None:
         """Save a version now."""
 
+    def drawing(self, on: bool) -> None:
+        """The reader corrects, or is done: what is not wanted meanwhile makes room for the editor."""
+
 
 class Actions:
     """``widgets``: rows to put into the tab. ``go_on()``: True where a decision also moves to the next finding."""
@@ -128,14 +131,19 @@ class Actions:
     def undo(self) -> None:
         """Take the last step back."""
         reviewing = self._desk.reviewing
-        if reviewing is not None and reviewing.undo() and reviewing.current:
-            self._desk.go(reviewing.current)
+        if reviewing is not None and reviewing.undo():
+            self._stepped(_("Taken back."))
 
     def redo(self) -> None:
         """Do again what was taken back."""
         reviewing = self._desk.reviewing
-        if reviewing is not None and reviewing.redo() and reviewing.current:
-            self._desk.go(reviewing.current)
+        if reviewing is not None and reviewing.redo():
+            self._stepped(_("Done again."))
+
+    def _stepped(self, words: str) -> None:
+        self._desk.say(words)
+        if self._desk.reviewing.current:
+            self._desk.go(self._desk.reviewing.current)
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
@@ -162,16 +170,20 @@ class Actions:
             )
             return
         self.editor.open(reviewing.volume, node, segment, size, intensities)
+        self._desk.drawing(True)
 
     def take_drawing(self) -> None:
         """Take over what was drawn; a new finding is the one that is looked at."""
         reviewing = self._desk.reviewing
         if reviewing is None:
             return
+        steps = reviewing.review.steps
         if new := reviewing.take_drawing():
             reviewing.current = new[-1]
             self._desk.list.select(new[-1])
             self._desk.say(_("New findings: {ids}.").format(ids=", ".join(map(str, new))))
+        if reviewing.review.steps != steps:
+            reviewing.mark()
         if reviewing.shown is not None and (strangers := reviewing.shown.strangers()):
             words = _("{names}: no class of this mask, so it is not part of the review.")
             self._desk.say(words.format(names=", ".join(strangers)))
@@ -180,6 +192,7 @@ class Actions:
         self.keys.lend(_KEYS_OF_EFFECTS.get(effect, ()))
 
     def _drawing_done(self) -> None:
+        self._desk.drawing(False)
         self.take_drawing()
         if self._desk.reviewing is not None and self._desk.reviewing.current:
             self._desk.go(self._desk.reviewing.current)

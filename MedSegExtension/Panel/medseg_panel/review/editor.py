@@ -25,6 +25,8 @@ class EditorSection:
 
     def __init__(self, scene: Any, on_closed: Callable[[], None], on_effect: Callable[[str], None]) -> None:
         self._scene, self._on_closed, self._on_effect = scene, on_closed, on_effect
+        #: True while the reader corrects, also where the tab itself is not seen.
+        self.is_open = False
         self._effect = ""
         self._watched: Any = None
         self._editor: Any = None
@@ -45,11 +47,6 @@ class EditorSection:
         row.addWidget(done)
         self._layout.addLayout(row)
         self._range: tuple[float, float] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """True while the reader corrects."""
-        return bool(self._editor is not None and self.section.isVisibleTo(self.section.parentWidget()))
 
     def open(
         self, volume: Any, segmentation: Any, segment: str, size: float, intensities: tuple[float, float] | None
@@ -82,6 +79,7 @@ class EditorSection:
                 low=_number(intensities[0]), high=_number(intensities[1])
             )
         self._limit(False)
+        self.is_open = True
         self.section.visible = True
         self.section.collapsed = False
         self._editor.setActiveEffectByName("Paint")
@@ -90,7 +88,7 @@ class EditorSection:
         """No effect is active any more, and the section folds away."""
         if self._editor is not None:
             self._editor.setActiveEffect(None)
-        was_open = self.section.visible
+        was_open, self.is_open = self.is_open, False
         self.section.visible = False
         if was_open:
             self._on_closed()
@@ -101,11 +99,13 @@ class EditorSection:
             self._editor.setMRMLSegmentEditorNode(None)
         self._watched = None
         self._tell("")
-        self.section.visible = False
+        self.section.visible = self.is_open = False
 
     def _made(self) -> Any:
         editor = slicer.qMRMLSegmentEditorWidget()
         editor.setMRMLScene(self._scene)
+        # Before all else: without its parameters the editor complains of each setting.
+        editor.setMRMLSegmentEditorNode(self._parameters())
         editor.setEffectNameOrder(list(_EFFECTS))
         editor.unorderedEffectsVisible = False
         editor.segmentationNodeSelectorVisible = False

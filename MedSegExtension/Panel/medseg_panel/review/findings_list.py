@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from .layout import plain_table
+from .layout import fit_columns, plain_table
 
 #: Rows that are filled at a time: some milliseconds of work.
 _ROWS = 60
@@ -126,7 +126,7 @@ class FindingsList:
             self.table.setColumnHidden(3, not any(f.volume_ml for f in found))
             self.table.setColumnHidden(4, not any(f.probability is not None for f in found))
             self.table.setColumnHidden(5, not self._reviewing.regions)
-        self.table.resizeColumnsToContents()
+        fit_columns(self.table)
         if self._filled < len(ids):
             self._timer.start()
 

@@ -58,6 +58,14 @@ def plain_table(name: str, columns: Sequence[str], least_height: int) -> Any:
     return table
 
 
+def fit_columns(table: Any) -> None:
+    """Make columns as wide as what they hold; the last one that is seen takes the room that is left."""
+    header = table.horizontalHeader()
+    header.setStretchLastSection(False)
+    table.resizeColumnsToContents()
+    header.setStretchLastSection(True)
+
+
 class ReviewWidgets:
     """The widgets of the tab from top to bottom; ``page`` holds them all.
 

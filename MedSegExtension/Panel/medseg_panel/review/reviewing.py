@@ -258,8 +258,13 @@ class Reviewing:
         finding = self.review.findings[id]
         self.current = id
         look_at(self.scene, self.volume, self.place_of(id), finding.extent, zoom=zoom and self.shown is not None)
-        if self.shown is not None:
-            self._spotlight.show(self.volume, self.review.grid, finding.slices, self.review.mask(id))
+        self.mark()
+
+    def mark(self) -> None:
+        """Let the outline of the finding that is looked at stand out, as the finding is now."""
+        finding = self.review.findings.get(self.current)
+        if self.shown is not None and finding is not None:
+            self._spotlight.show(self.volume, self.review.grid, finding.slices, self.review.mask(finding.id))
 
     def place_of(self, id: int) -> tuple[float, float, float]:
         """RAS mm: the voxel in the middle of a finding, so that the views show a slice as it is, none between two."""

@@ -231,6 +231,11 @@ class ReviewTab:
         self.say(_("Saved: {file}").format(file=file or "review.json"))
         self._update()
 
+    def drawing(self, on: bool) -> None:
+        """Make room for the editor, or take it back."""
+        for widget in (self.rating.widget, self.compare.section, self.start_button):
+            widget.visible = not on and (widget is not self.rating.widget or self.reviewing is not None)
+
     # -- what is said -------------------------------------------------------------------------------------------
 
     def _findings_changed(self, ids: set[int] | None) -> None:
