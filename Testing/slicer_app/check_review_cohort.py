@@ -20,6 +20,7 @@ _PATIENCE = 1500
 
 def check_review_cohort_survives_a_kill(session: Session) -> str:
     """Killed in the sixth case: no decision is lost, it goes on at the same case and finding, and ends with a table."""
+    session.widget  # noqa: B018  (opens the module, which makes its packages importable)
     from review.make_cohort import make
 
     with tempfile.TemporaryDirectory() as name:

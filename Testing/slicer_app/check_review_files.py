@@ -135,6 +135,7 @@ def check_review_versions(session: Session) -> str:
 
 def check_review_in_a_plain_slicer(session: Session) -> str:
     """The whole tab in a second Slicer which finds none of the packages that Slicer does not bring along."""
+    session.widget  # noqa: B018  (opens the module, which makes its packages importable)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = origins(folder)

@@ -54,6 +54,7 @@ def check_review_two_thousand_findings(session: Session) -> str:
     On a busy computer only what Slicer's main thread computed is judged. What Slicer takes to draw its views is told
     apart: the same movements of the views without the review.
     """
+    session.widget  # noqa: B018  (opens the module, which makes its packages importable)
     from benchmarks.review import lesions
 
     busy = common.busy()
@@ -132,6 +133,7 @@ def list_scrolled(tab: Any) -> str:
 
 def check_review_next_large_case(session: Session) -> str:
     """Ctrl+N saves, and the next case of 512x512x300 is there in under 2 s, since it was read ahead."""
+    session.widget  # noqa: B018  (opens the module, which makes its packages importable)
     import SimpleITK as sitk
 
     from medseg.geometry.grid import Grid
