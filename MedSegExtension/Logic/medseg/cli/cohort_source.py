@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..monitor import Event
 from .case import Case
 from .series_pick import card_of, picked
 
@@ -196,18 +197,21 @@ def _of_folder(command: Command, manifest: Manifest, source: Path, own: Path) ->
         if series:
             children = [p for p in children if any(one.is_relative_to(p) for one in series)]
         direct = top in series or (not children and not files)
-        for folder in [top] if direct else children:
-            cases += _studies(command, manifest, folder, top)
+        folders = [top] if direct else children
+        for n, folder in enumerate(folders):
+            command.reporter.retitle(f"{n} of {len(folders)} folders")
+            command.reporter(Event("progress", "looking at headers", "", n / len(folders), None))
+            cases += _studies(manifest, folder, top)
     return cases
 
 
-def _studies(command: Command, manifest: Manifest, folder: Path, top: Path) -> list[Case]:
+def _studies(manifest: Manifest, folder: Path, top: Path) -> list[Case]:
     """The studies in a folder, called after the folder that all their files are in; never after what a file says."""
     from ..io.series_facts import by_study, series_facts
 
     channels, card = [c.name for c in manifest.channels], card_of(manifest)
     try:
-        facts = series_facts(folder, command.monitor())
+        facts = series_facts(folder)
     except InputError as error:
         return [Case(_name(folder, top), {channels[0]: folder}, top, refused=str(error))]
     cases = []

@@ -20,8 +20,9 @@ from ..errors import DeviceError, InputError, ModelError
 from ..pipeline.options import RunOptions
 from .one_case import Job, Record, Runner, failed, quiet_worker
 
-#: How many workers a case may cost before it counts as the cause; how many in all, with nodes that went away.
-_TRIES, _MOST_TRIES = 2, 10
+#: How many workers a case may cost before it counts as the cause; how many in all, with nodes that went away. One more
+#: than on one computer, since it takes Ray seconds to know that a node is gone.
+_TRIES, _MOST_TRIES = 3, 10
 #: How many workers in turn may end before they have loaded the model.
 _MOST_STARTS = 5
 #: Seconds without a worker after which a user is told, and between two looks.
@@ -78,7 +79,7 @@ def run_on_ray(
     _quiet()
     with _Cluster(place) as cluster:
         count = workers or cluster.room()
-        tell(f"Ray: {cluster.words()}; {count} workers with {place.cpus:g} cores and {place.gpus:g} GPUs each.")
+        tell(f"Ray: {cluster.words()}; {count} workers, each with {place.cpus:g} cores and {place.gpus:g} GPUs.")
         yield from _Crew(cluster, lambda: cluster.start(source, options), work, tell).run(jobs, count)
 
 

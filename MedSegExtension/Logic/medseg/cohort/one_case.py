@@ -73,7 +73,7 @@ class Runner:
                 self._run(job, key)
             if seen_input(job) != seen:
                 raise InputError(f"The files of {job.name} changed while they were read; run the cohort again.")
-            return _record(job, key, seen if _settled(job, started) else "")
+            return finished(job, key, seen if _settled(job, started) else "")
         except Cancelled:
             raise
         except Exception as error:
@@ -122,8 +122,8 @@ def failed(job: Job, words: str) -> Record:
     }  # fmt: skip
 
 
-def _record(job: Job, key: str, seen: str) -> Record:
-    """Read back from the folder, so that a case that was run and one that was found finished give the same."""
+def finished(job: Job, key: str, seen: str) -> Record:
+    """The record of a case with a result, read back from its folder: run or found finished, it is the same."""
     summary = json.loads((job.folder / RESULT_FILE).read_text(encoding="utf-8"))
     spent = summary["seconds"]
     columns = {name: columns_hash(described) for name, described in summary["tables"].items()}
