@@ -107,6 +107,22 @@ def show(name: str, watch: Watch, workers: int) -> None:
         )
 
 
+def spin(seconds: float) -> int:
+    """How many small sums this process makes in so many seconds."""
+    end, turns = time.perf_counter() + seconds, 0
+    while time.perf_counter() < end:
+        turns += sum(range(1000)) > 0
+    return turns
+
+
+def machine_ratio(seconds: float = 3.0) -> float:
+    """What two processes that only count do against one: no cohort can do better on this machine now."""
+    with multiprocessing.Pool(2) as pool:
+        one = pool.map(spin, [seconds], chunksize=1)
+        two = pool.map(spin, [seconds] * 2, chunksize=1)
+    return sum(two) / sum(one)
+
+
 def processor_time(model: Path, images: Path, out: Path, cases: int) -> None:
     """What a worker spends on a case beyond its run, in processor time, which a busy machine changes little."""
     quiet_worker()
@@ -165,10 +181,11 @@ def many_records(folder: Path, cases: int) -> None:
     planned = psutil.Process().memory_info().rss / 1e6
     (ran, first), (again, second) = turn(), turn()
     size = (out / "cohort.jsonl").stat().st_size
-    print(f"\nthe driver alone, {cases} cases with 117 segments, a case: planned {1000 * (planned - before) / cases:.2f} "
-          f"kB, run and tables {1000 * (max(ran, again) - planned) / cases:.2f} kB, journal {size / cases / 1000:.1f} kB; "
-          f"processor time {first:.2f} ms with the writing of what workers write, {second:.2f} ms to find all finished "
-          "and write the tables again")  # fmt: skip
+    print(f"\nthe driver alone, {cases} cases with 117 segments; of each case:")
+    print(f"  planned {1000 * (planned - before) / cases:.2f} kB, run and tables "
+          f"{1000 * (max(ran, again) - planned) / cases:.2f} kB, journal {size / cases / 1000:.1f} kB")  # fmt: skip
+    print(f"  processor time {first:.2f} ms with the writing of what workers write; {second:.2f} ms to find it "
+          "finished and write the tables again")  # fmt: skip
 
 
 def main() -> None:
@@ -196,15 +213,14 @@ def main() -> None:
         if given.ray:
             show("Ray", cohort(model, images, folder / "ray", 1, run_on_ray), 1)
         few = make_images(folder / "few", given.scaling, (64, 64, 12))
-        rates: dict[int, list[float]] = {1: [], 2: []}
+        print(f"\ntwo workers against one, ich-compact, one thread each, {given.scaling} cases a run:")
         for turn in range(3):
+            rates = []
             for workers in (1, 2):
                 watch = cohort(Path("ich-compact"), few, folder / f"few{turn}{workers}", workers, run_local)
-                rates[workers].append((len(watch.times) - 1) / (watch.times[-1] - watch.times[0]))
-        print(f"\ntwo workers against one, ich-compact, one thread each, {given.scaling} cases, three times: "
-              f"{', '.join(f'{b / a:.2f}' for a, b in zip(rates[1], rates[2], strict=True))} "
-              f"({median(rates[1]):.2f} and {median(rates[2]):.2f} cases a second); "
-              f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
+                rates.append((len(watch.times) - 1) / (watch.times[-1] - watch.times[0]))
+            print(f"  {rates[1] / rates[0]:.2f} ({rates[0]:.2f} and {rates[1]:.2f} cases a second); two processes that "
+                  f"only count: {machine_ratio():.2f}; load {os.getloadavg()[0]:.1f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -16,9 +16,11 @@ from typer.testing import CliRunner
 from medseg.cli import app
 from medseg.cli import cohort as command
 from medseg.cohort.one_case import Job, Record, Runner
+from medseg.io import series_facts
 from medseg.pipeline.options import RunOptions
 from medseg.review.cases import find_cases
 from support import dicom_images, tiny_networks
+from support.cohorts import make_old
 from support.io_samples import write_nifti
 
 VOXELS = np.arange(6 * 16 * 16, dtype=np.int16).reshape(6, 16, 16)
@@ -165,9 +167,37 @@ def test_in_a_tree_of_studies_the_fitting_series_of_each_is_taken(tmp_path: Path
 def test_a_study_in_one_flat_folder_and_files_without_a_suffix(tmp_path: Path, one: Path) -> None:
     tree = tmp_path / "archive"
     for n in (1, 2):
-        series(tree / "p1" / str(n), "1.2.9", n, "T1 mprage" if n == 1 else "localizer", SeriesNumber=n)
+        series(
+            tree / "p1" / str(n),
+            "1.2.9",
+            n,
+            "T1 mprage" if n == 1 else "localizer",
+            SeriesNumber=n,
+            SeriesInstanceUID=f"1.2.9.{n}",
+        )
         for file in sorted((tree / "p1" / str(n)).iterdir()):
             file.rename(tree / "p1" / f"IM{n}{file.stem}")
         (tree / "p1" / str(n)).rmdir()
     rows = ran(tmp_path, one, tree)
+    (listed,) = find_cases(tmp_path / "out" / "cases.csv")
+    assert listed.image == tree / "p1" and listed.series == "1.2.9.1", "the tab Review opens the same series"
     assert list(rows) == ["p1"] and voxels(rows["p1"]) == int((VOXELS + 1 > 499.5).sum())
+
+
+def test_headers_of_a_study_that_did_not_change_are_not_read_again(
+    tmp_path: Path, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """An archive's headers take days; a run that goes on must not begin with them, nor miss a study that grew."""
+    tree, looked = tmp_path / "archive", list[str]()
+    list_series = series_facts.list_series
+    for n in (1, 2):
+        series(tree / f"p{n}" / "a", f"1.2.{n}", n, "T1 mprage", SeriesNumber=1)
+    make_old(*tree.rglob("*.dcm"))
+
+    monkeypatch.setattr(series_facts, "list_series", lambda path: looked.append(path.name) or list_series(path))
+    first = ran(tmp_path, one, tree)
+    assert looked == ["p1", "p2"]
+    assert ran(tmp_path, one, tree) == first and looked == ["p1", "p2"]
+    series(tree / "p2" / "b", "1.2.3", 9, "T1 mprage", SeriesNumber=1)
+    rows = ran(tmp_path, one, tree)
+    assert looked == ["p1", "p2", "p2"] and set(rows) == {"p1_a", "p2_a", "p2_b"}

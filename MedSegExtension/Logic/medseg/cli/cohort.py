@@ -80,7 +80,7 @@ def cohort(
         threads = max(1, (physical_cores() or count) // count if ray is None else int(cpus))
         runner = Runner(model, RunOptions(device=device, modality=modality, threads=threads))
         crew = _crew(runner, ray, cpus, gpus)
-        jobs = plan(command, runner.model.manifest, source, output, Wanted(suffix or (), session or ()))
+        jobs = plan(command, runner, source, output, Wanted(suffix or (), session or ()))
         with command.reporter:
             progress = _Progress(command, len(jobs))
             tell = command.monitor().note

@@ -5,23 +5,22 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from ..monitor import Event
 from .case import Case
-from .series_pick import card_of, picked
+from .cohort_studies import Studies
 
 if TYPE_CHECKING:
-    from ..cohort.one_case import Job
+    from ..cohort.one_case import Job, Runner
     from ..model.manifest.schema import Manifest
     from .console import Command
 
 _IMAGE_COLUMNS = ("image", "filename", "volume")
-_OTHERWISE = "Name the folder of the right one in a CSV, or move the others away"
 _MASKS = ("dseg", "mask", "probseg")
 #: A file name of BIDS: entities (``sub-01_ses-02_run-1``), then a suffix that says what it is.
 _BIDS = re.compile(r"(?P<entities>sub-[^_.]+(?:_[a-zA-Z]+-[^_.]+)*)_(?P<suffix>[A-Za-z0-9]+)\.nii(\.gz)?")
@@ -35,7 +34,7 @@ class Wanted:
     sessions: Sequence[str] = ()
 
 
-def plan(command: Command, manifest: Manifest, source: Path, output: Path, wanted: Wanted) -> list[Job]:
+def plan(command: Command, runner: Runner, source: Path, output: Path, wanted: Wanted) -> list[Job]:
     """The jobs of ``source``, in its order, under names of their own. Raises `InputError` where there are none.
 
     Files that are missing and studies in which no series fits are jobs that are refused: they cost a row each.
@@ -43,12 +42,13 @@ def plan(command: Command, manifest: Manifest, source: Path, output: Path, wante
     from ..cohort.one_case import Job
     from ..output.files import file_name
 
+    manifest = runner.model.manifest
     if source.suffix.lower() in (".csv", ".tsv"):
         cases = _of_table(manifest, source)
     elif _is_bids(source):
         cases = _of_bids(manifest, source, wanted)
     else:
-        cases = _of_folder(command, manifest, source, output.resolve())
+        cases = _of_folder(command, runner, source, output.resolve())
     if wanted != Wanted() and not _is_bids(source):
         raise InputError(f"--suffix and --session are for BIDS data sets; {source.name} has no folders sub-*.")
     jobs, taken = [], set()
@@ -171,9 +171,11 @@ def _suffixes(channels: list[str], given: Sequence[str], counts: Counter[str], t
 # -- folders ----------------------------------------------------------------------------------------------------
 
 
-def _of_folder(command: Command, manifest: Manifest, source: Path, own: Path) -> list[Case]:
+def _of_folder(command: Command, runner: Runner, source: Path, own: Path) -> list[Case]:
     """Image files, each a case; and DICOM studies, in each the series that the model takes by rule."""
     from ..review.cases import find_cases
+
+    manifest = runner.model.manifest
 
     if not source.is_dir():
         raise InputError(f"{source} is neither a folder nor a table (.csv, .tsv).")
@@ -198,43 +200,12 @@ def _of_folder(command: Command, manifest: Manifest, source: Path, own: Path) ->
             children = [p for p in children if any(one.is_relative_to(p) for one in series)]
         direct = top in series or (not children and not files)
         folders = [top] if direct else children
+        studies = Studies(runner.model.manifest, runner.work, top, own)
         for n, folder in enumerate(folders):
             command.reporter.retitle(f"{n} of {len(folders)} folders")
             command.reporter(Event("progress", "looking at headers", "", n / len(folders), None))
-            cases += _studies(manifest, folder, top)
+            cases += studies.of(folder)
     return cases
-
-
-def _studies(manifest: Manifest, folder: Path, top: Path) -> list[Case]:
-    """The studies in a folder, called after the folder that all their files are in; never after what a file says."""
-    from ..io.series_facts import by_study, series_facts
-
-    channels, card = [c.name for c in manifest.channels], card_of(manifest)
-    try:
-        facts = series_facts(folder)
-    except InputError as error:
-        return [Case(_name(folder, top), {channels[0]: folder}, top, refused=str(error))]
-    cases = []
-    for study in by_study(facts):
-        place = _common(file for one in study for file in one.info.files)
-        case = Case(_name(place, top), dict.fromkeys(channels, place), top)
-        if len(study) > 1 or len(channels) > 1:
-            case = picked(card, case, study, _OTHERWISE)
-        else:
-            case = replace(case, series={channels[0]: study[0].info.uid})
-        # A series lies in a folder of its own more often than not; then only that is read and hashed.
-        of = {one.info.uid: _common(one.info.files) for one in study}
-        files = {name: of.get(case.series.get(name, ""), place) for name in channels}
-        cases.append(replace(case, files=files))
-    return cases
-
-
-def _common(files: Iterable[Path]) -> Path:
-    return Path(os.path.commonpath([str(Path(file).absolute().parent) for file in files]))
-
-
-def _name(folder: Path, top: Path) -> str:
-    return "_".join(folder.relative_to(top).parts) or top.name
 
 
 def _stem(path: Path) -> str:

@@ -73,7 +73,7 @@ class Runner:
                 self._run(job, key)
             if seen_input(job) != seen:
                 raise InputError(f"The files of {job.name} changed while they were read; run the cohort again.")
-            return finished(job, key, seen if _settled(job, started) else "")
+            return finished(job, key, seen if settled(job, started) else "")
         except Cancelled:
             raise
         except Exception as error:
@@ -195,8 +195,8 @@ def columns_hash(described: list[dict[str, str]]) -> str:
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def _settled(job: Job, started: float) -> bool:
-    """Whether all files were old enough to bear another time if they had been changed since."""
+def settled(job: Job, started: float) -> bool:
+    """Whether all input files were old enough at ``started`` to bear another time if they changed since."""
     return all(file.stat().st_mtime < started - _CLOCK for _, file in _files(job))
 
 

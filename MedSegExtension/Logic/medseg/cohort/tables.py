@@ -135,17 +135,20 @@ def _table_rows(
 
 
 def _write_cases(path: Path, jobs: Sequence[Job], seen: Seen) -> None:
-    """A column of masks only where there is any: with classifiers the tab Review asks for none."""
+    """Columns of masks and of DICOM series only where there are any: with classifiers the tab Review asks for none."""
     masks = [job.folder / SEGMENTATION_FILE for job in jobs]
     there = np.array([mask.exists() for mask in masks], bool)
-    names = ["case", "image", "mask", "oddness"] if there.any() else ["case", "image", "oddness"]
+    series = [job.series.get(next(iter(job.files)), "") for job in jobs]
+    further = {"mask": bool(there.any()), "series": any(series)}
+    names = ["case", "image", *(name for name, wanted in further.items() if wanted), "oddness"]
     columns = [Column(name, "float" if name == "oddness" else "str") for name in names]
 
     def rows() -> Iterator[list[Cell]]:
         for n in seen.order():
             image = str(next(iter(jobs[n].files.values())).absolute())
-            mask = [str(masks[n].absolute()) if there[n] else None] if there.any() else []
-            yield [jobs[n].name, image, *mask, round(float(seen.odd[n]), 2) if seen.state[n] else None]
+            mask = [str(masks[n].absolute()) if there[n] else None] if further["mask"] else []
+            uid = [series[n]] if further["series"] else []
+            yield [jobs[n].name, image, *mask, *uid, round(float(seen.odd[n]), 2) if seen.state[n] else None]
 
     _write(path.with_suffix(""), columns, rows(), None)
 

@@ -12,7 +12,7 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
@@ -35,11 +35,15 @@ _IMAGE, _MASK = ("image", "filename", "volume", "case"), ("mask", "mask_filename
 
 @dataclass(frozen=True)
 class Case:
-    """``mask``: None where the case is to be run first. ``name``: unique in its list. Paths are absolute."""
+    """``mask``: None where the case is to be run first. ``name``: unique in its list. Paths are absolute.
+
+    ``series``: UID of the DICOM series that is meant, where ``image`` is a folder of several and a table says it.
+    """
 
     name: str
     image: Path | None
     mask: Path | None = None
+    series: str = ""
 
 
 def find_cases(source: str | Path, monitor: Monitor | None = None) -> list[Case]:
@@ -65,7 +69,7 @@ def with_unique_names(cases: Iterable[Case]) -> list[Case]:
         while name.casefold() in taken:
             name, n = f"{case.name}_{n}", n + 1
         taken.add(name.casefold())
-        named.append(Case(name, case.image, case.mask))
+        named.append(replace(case, name=name))
     return named
 
 
@@ -82,7 +86,7 @@ def give_images(cases: Iterable[Case], folder: str | Path) -> list[Case]:
         names = [case.name, case.mask.parent.name] if case.mask is not None else []
         keys = [*map(str.casefold, names), *map(_key, names)]
         image = case.image or next((found[key] for key in keys if key in found), None)
-        given.append(Case(case.name, image, case.mask))
+        given.append(replace(case, image=image))
     return given
 
 
@@ -229,7 +233,7 @@ def _of_table(path: Path) -> list[Case]:
         missing += [p.name for p in places if p is not None and not _is_there(p)]
         first = places[0] or places[1]
         assert first is not None
-        found.append(Case(row.get("case") or _stem(first), places[0], places[1]))
+        found.append(Case(row.get("case") or _stem(first), places[0], places[1], row.get("series", "")))
     if missing:
         listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(f"{path.name} names {len(missing)} files that are not there: {listed}.")

@@ -60,7 +60,8 @@ def open_source(kind: str, place: str = "", images: str = "") -> Source:
             monitor.warn(words.format(n=len(alone), names=", ".join(alone[:5])))
     path = Path(place).resolve()
     title = path.name if path.is_dir() else path.stem
-    return Source(FILES, str(path), title, cases, told=[*monitor.warnings, *monitor.notes], images=images)
+    series = {case.name: case.series for case in cases if case.series}
+    return Source(FILES, str(path), title, cases, series, told=[*monitor.warnings, *monitor.notes], images=images)
 
 
 def _of_database(database: Any) -> Source:
