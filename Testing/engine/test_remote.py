@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import shutil
@@ -16,7 +17,10 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from medseg.engine import session_cache
+from medseg.engine.remote import RemoteSession
 from medseg.engine.server import Server, ServerDown, server_from
+from medseg.engine.session_cache import SessionCache
 from medseg.errors import Cancelled, DeviceError, InputError, ModelError
 from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
@@ -107,6 +111,44 @@ def test_no_server_at_all(tiny: Model, volume: Volume) -> None:
         run(tiny, volume, server=Server(url, **QUICK))
     result = run(tiny, volume, device="cpu", server=Server(url, fallback="local", **QUICK))
     assert result.provenance["provider"] == "CPUExecutionProvider" and "had answered 0" in result.warnings[-1]
+
+
+@pytest.mark.parametrize("rule", ["error", "local"])
+@pytest.mark.parametrize("dies_after", [0, 5], ids=["never there", "dies under the first case"])
+def test_a_dead_server_is_asked_once_and_not_for_each_case_of_a_batch(
+    tiny: Model, volume: Volume, rule: Any, dies_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the usual patience each of a thousand cases would wait for minutes."""
+    asked: list[str] = []
+    call = RemoteSession._call
+
+    def counted(self: RemoteSession, function: Any) -> Any:
+        asked.append("")
+        return call(self, function)
+
+    monkeypatch.setattr(RemoteSession, "_call", counted)
+    cache, told, first = SessionCache(), [], 0
+    with InferenceServer(tiny, dies_after=dies_after) as server:
+        if not dies_after:
+            server.die()
+        for _ in range(3):
+            chosen = Server(server.url, fallback=rule, **QUICK)
+            try:
+                result = run(tiny, volume, device="cpu", server=chosen, open_session=cache.open)
+                told.append(" ".join(result.warnings))
+                assert np.array_equal(labels(result), labels(run(tiny, volume, device="cpu")))
+            except ServerDown as error:
+                told.append(str(error))
+            first = first or len(asked)
+        assert first >= 1 and len(asked) == first
+        for later in told[1:]:
+            assert "cannot be reached" in later and "asked again after 60 s" in later
+            assert ("This computer runs" in later) == (rule == "local")
+        monkeypatch.setattr(session_cache, "REST_SECONDS", 0.0)
+        with contextlib.suppress(ServerDown):
+            run(tiny, volume, device="cpu", server=chosen, open_session=cache.open)
+        assert len(asked) > first
+    cache.clear()
 
 
 def test_a_slow_server_is_not_waited_for_longer_than_asked(tiny: Model, volume: Volume) -> None:

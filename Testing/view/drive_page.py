@@ -1,9 +1,10 @@
-"""Drives ``medseg view`` in a real browser, from the upload of a head CT to its probabilities, and prints what held.
+"""Drives ``medseg view`` in a real browser, from the upload to probabilities and segments, and prints what held.
 
     python Testing/view/drive_page.py [--data ../shared/data] [--pictures FOLDER]
 
 Needs the extra ``view``, selenium and Chromium with its driver (Debian: ``apt-get install chromium chromium-driver``).
-Exit code 0 where everything held. The pictures are for the eye: look at them.
+Without the real data a drawn head CT is uploaded, and the damaged files are left out. Exit code 0 where everything
+held. The pictures are for the eye: look at them.
 """
 
 from __future__ import annotations
@@ -11,116 +12,21 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
-import http.client
-import json
 import os
-import re
-import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from selenium import webdriver
-from selenium.webdriver import ActionChains
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+import numpy as np
 from selenium.webdriver.common.by import By
 
-LIMIT_MB = 64
-held: list[tuple[bool, str]] = []
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-
-def check(true: Any, words: str) -> None:
-    """Note and print whether something held."""
-    held.append((bool(true), words))
-    print("ok  " if true else "FAIL", words, flush=True)
-
-
-class Page:
-    """The server and the browser."""
-
-    def __init__(self, temporary: Path) -> None:
-        self.temporary = temporary
-        self.log = (temporary.parent / "server.log").open("w+")
-        self.server = subprocess.Popen(
-            [sys.executable, "-m", "medseg.cli", "view", "--no-browser", "--limit", str(LIMIT_MB)],
-            stdout=subprocess.PIPE, stderr=self.log, text=True, env={**os.environ, "TMPDIR": str(temporary)},
-        )  # fmt: skip
-        assert self.server.stdout is not None
-        self.address = re.search(r"http://\S+", self.server.stdout.readline())[0]  # type: ignore[index]
-        self.host = urlsplit(self.address).netloc
-        options = Options()
-        options.binary_location = shutil.which("chromium") or shutil.which("google-chrome") or ""
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1600,1000"):
-            options.add_argument(argument)
-        options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-        self.browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
-        self.requested: set[str] = set()
-
-    def state(self, name: str) -> Any:
-        return self.browser.execute_script("return window.trame.state.get(arguments[0])", name)
-
-    def set(self, name: str, value: Any) -> None:
-        self.browser.execute_script("window.trame.state.set(arguments[0], arguments[1])", name, value)
-
-    def wait(self, until: Callable[[], Any], seconds: float, what: str) -> Any:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if found := until():
-                return found
-            time.sleep(0.1)
-        raise TimeoutError(f"{what}: not within {seconds:.0f} s; the page says: {self.state('problem')!r}")
-
-    def give(self, files: list[Path]) -> None:
-        """Choose files as the button *Files* does, and wait until they were read or refused."""
-        self.set("problem", "")
-        self.browser.find_element(By.ID, "choose-files").send_keys("\n".join(str(f) for f in files))
-        self.wait(lambda: self.state("busy") or self.state("problem"), 10, "the upload did not start")
-        self.wait(lambda: not self.state("busy"), 120, "reading")
-
-    def click(self, identifier: str) -> None:
-        self.browser.find_element(By.ID, identifier).click()
-
-    def click_point(self, index: int) -> None:
-        """Click on a point of the first line of the plot, as a reader does."""
-        points = self.browser.find_elements(By.CSS_SELECTOR, "#scores .scatterlayer .trace:first-child path.point")
-        ActionChains(self.browser).move_to_element(points[index]).pause(0.3).click().perform()
-
-    def picture(self, folder: Path, name: str) -> None:
-        time.sleep(1.5)  # the views are streamed
-        self.browser.save_screenshot(str(folder / f"{name}.png"))
-
-    def hosts(self) -> set[str]:
-        """Everything that the browser asked for, by host."""
-        for entry in self.browser.get_log("performance"):
-            message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
-                self.requested.add(message["params"]["request"]["url"])
-            elif message["method"] == "Network.webSocketCreated":
-                self.requested.add(message["params"]["url"])
-        return {urlsplit(u).netloc for u in self.requested if urlsplit(u).scheme in ("http", "https", "ws", "wss")}
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str]:
-        """A request of somebody else: no cookie of the browser."""
-        connection = http.client.HTTPConnection(self.host, timeout=20)
-        connection.request(method, path, body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode("utf-8", "replace")
-
-    def left(self) -> list[str]:
-        """Files of images that lie in the server's temporary folder."""
-        return [str(p.relative_to(self.temporary)) for p in self.temporary.rglob("*") if p.is_file()]
-
-    def end(self) -> int:
-        self.browser.quit()
-        self.server.send_signal(signal.SIGTERM)
-        return self.server.wait(30)
+from medseg import phantoms
+from medseg.cli.phantom import write_case
+from view.browser import LIMIT_MB, Page, check, held
 
 
 def strangers(page: Page) -> None:
@@ -169,8 +75,9 @@ def hostile(page: Page, data: Path, work: Path) -> None:
     page_of_script.write_bytes(b"<script>alert(1)</script>" * 100)
     parts = work / "reads.nhdr"
     parts.write_text("NRRD0004\ntype: uchar\ndimension: 3\nsizes: 8 8 8\nencoding: raw\ndata file: /etc/passwd\n")
-    for file, named in ((crash, crash.name), (data / "broken" / "transfer_syntax.dcm", "transfer_syntax.dcm"),
-                        (bomb, bomb.name), (page_of_script, "onerror"), (parts, parts.name)):  # fmt: skip
+    damaged = [(crash, crash.name), (data / "broken" / "transfer_syntax.dcm", "transfer_syntax.dcm")]
+    made = [(bomb, bomb.name), (page_of_script, "onerror"), (parts, parts.name)]
+    for file, named in (*(d for d in damaged if d[0].exists()), *made):
         page.give([file])
         problem = page.state("problem")
         check(named in problem and not page.state("image"), f"hostile {file.suffix}: {problem[:140]}")
@@ -187,31 +94,29 @@ def hostile(page: Page, data: Path, work: Path) -> None:
     page.set("limit_bytes", LIMIT_MB << 20)
 
 
-def haemorrhage(page: Page, data: Path, pictures: Path, work: Path) -> None:
-    """The head CT, from upload to probabilities, against the command line."""
-    series = data / "images" / "head-ct-tilted"
+def haemorrhage(page: Page, series: Path, pictures: Path, work: Path) -> None:
+    """A head CT, from upload to probabilities, against the command line."""
     files = sorted(p for p in series.rglob("*") if p.suffix.lower() in ("", ".dcm"))
     page.give(files)
     check(page.state("image") and not page.state("problem"), f"read: {page.state('image')}, {page.state('facts')}")
     check(page.state("model") == "ich-compact", "the model that fits a head CT stands first")
     check(not any("/given" in f for f in page.left()), f"the files are removed once read; voxels left: {page.left()}")
     page.picture(pictures, "1-uploaded")
-    page.click("run")
-    page.wait(lambda: page.state("busy") == "run", 10, "the run did not start")
-    page.wait(lambda: not page.state("busy"), 180, "the run")
+    page.click_window("Bone")
+    bone = page.pixels()
+    page.click_window("Brain")
+    level, width = page.state("level"), page.state("width")
+    check((level, width) == (40, 80), f"the window Brain is {level}/{width}")
+    check(page.seen(lambda now: (now != bone).any(axis=2).mean() > 0.02), "and the image looks otherwise than in Bone")
+    page.run()
     check(not page.state("problem") and len(page.state("bars")) == 6, "six probabilities are shown")
-    out = work / "cli"
-    command = [sys.executable, "-m", "medseg.cli", "run", "ich-compact", str(series), "-o", str(out), "--no-scene"]
-    subprocess.run(command, check=True, capture_output=True)
-    rows = list(csv.DictReader((out / "slices.csv").open()))
+    rows = command_line(work / "cli", "ich-compact", series, "slices")
     names = [bar["name"] for bar in page.state("bars")]
     plot = page.state("plot")["data"]
     worst = max(abs(float(row[n]) - line["y"][k]) for n, line in zip(names, plot, strict=True)
                 for k, row in enumerate(rows))  # fmt: skip
-    check(len(rows) == 28 and worst < 1e-5, f"28 slices, at most {worst:.1e} from those of medseg run")
-    for brain in [w for w in page.state("windows") if w["title"].startswith("Brain")]:
-        page.set("level", brain["level"])
-        page.set("width", brain["width"])
+    count = page.state("slice_count")
+    check(len(rows) == count and worst < 1e-5, f"{count} slices, at most {worst:.1e} from those of medseg run")
     page.picture(pictures, "2-probabilities")
     for index in (2, 12, 26):
         page.click_point(index)
@@ -220,6 +125,61 @@ def haemorrhage(page: Page, data: Path, pictures: Path, work: Path) -> None:
         near = max(abs(shown[n] - float(rows[index][n])) for n in names)
         check(near < 6e-4, f"slice {index + 1}: the bars are its row of slices.csv")
     page.picture(pictures, "3-another-slice")
+
+
+def command_line(output: Path, model: str, image: Path, table: str) -> list[dict[str, str]]:
+    """The rows of a table as ``medseg run`` writes it."""
+    command = [sys.executable, "-m", "medseg.cli", "run", model, str(image), "-o", str(output), "--no-scene"]
+    subprocess.run(command, check=True, capture_output=True)
+    with (output / f"{table}.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def segmentation(page: Page, pictures: Path, work: Path) -> None:
+    """A FLAIR is dropped onto the page and segmented: overlay, tables, surfaces, against the command line."""
+    image, _ = write_case(phantoms.flair(5), work / "drawn", dicom=False)
+    page.drop([image])
+    check(page.state("image") == image.name and not page.state("problem"), f"dropped: {page.state('facts')}")
+    check(page.state("model") == "wmh-compact", "the model that fits a FLAIR stands first")
+    page.run()
+    check(not page.state("problem") and page.state("segments"), f"segments are shown {page.state('problem')}")
+    rows = command_line(work / "cli-wmh", "wmh-compact", image, "segments")
+    tables = {one["name"]: one for one in page.state("tables")}
+    mine = {row["segment"]: float(row["volume_ml"]) for row in rows}
+    column = next(n for n, c in enumerate(tables["segments"]["columns"]) if c.startswith("volume"))
+    shown = {row[0]: float(row[column]) for row in tables["segments"]["rows"]}
+    close = mine.keys() == shown.keys() and all(abs(shown[n] / mine[n] - 1) < 0.01 for n in mine)
+    check(close, f"the volumes are those of medseg run: {shown}")
+    page.click("layout-slices")
+    page.click_row("lesions", 0)
+    check(page.seen(lambda now: reddish(now) > 200), f"the overlay is seen: {reddish(page.last)} coloured pixels")
+    page.set("overlay", False)
+    check(page.seen(lambda now: reddish(now) < 20), f"and goes: {reddish(page.last)}")
+    page.set("overlay", True)
+    page.click("layout-space")
+    check(page.seen(lambda now: reddish(now) > 500), f"surfaces are seen in 3D: {reddish(page.last)} coloured pixels")
+    page.picture(pictures, "4-surfaces")
+    page.click("layout-four")
+    check(page.seen(lambda now: reddish(now) > 300 and grey(now) > 0.1), "three planes and 3D are seen together")
+    page.picture(pictures, "5-segmented")
+
+
+def dropped_folder(page: Page, work: Path) -> None:
+    """A folder of DICOM files, with an image in a folder inside it, as it lies on a disc."""
+    image, _ = write_case(phantoms.head_ct(7, size=(64, 64, 12), spacing=(3.5, 3.5, 12.0)), work / "disc", dicom=True)
+    page.drop([image.parent])
+    check("64 x 64 x 12" in page.state("facts"), f"a dropped folder: {page.state('facts')} {page.state('problem')}")
+
+
+def grey(pixels: np.ndarray) -> float:
+    """The share of pixels that are those of an image: grey and not black."""
+    return float(((np.ptp(pixels, axis=2) < 12) & (pixels[..., 0] > 90)).mean())
+
+
+def reddish(pixels: np.ndarray) -> int:
+    """How many pixels have the colour of the lesions; images are grey."""
+    red, green, blue = (pixels[..., n] for n in range(3))
+    return int(((red - green > 50) & (red - blue > 50)).sum())
 
 
 def main() -> int:
@@ -239,7 +199,13 @@ def main() -> int:
             check("token" not in page.browser.current_url, "the token has left the address")
             strangers(page)
             hostile(page, given.data, work)
-            haemorrhage(page, given.data, given.pictures, work)
+            series = given.data / "images" / "head-ct-tilted"
+            if not series.is_dir():
+                drawn = phantoms.head_ct(7, bleeds=["intraparenchymal", "subdural"])
+                series, _ = write_case(drawn, work / "drawn", dicom=True)
+            haemorrhage(page, series, given.pictures, work)
+            dropped_folder(page, work)
+            segmentation(page, given.pictures, work)
             check(page.hosts() == {page.host}, f"{len(page.requested)} requests, all to {sorted(page.hosts())}")
         finally:
             code = page.end()

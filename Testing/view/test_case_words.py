@@ -76,6 +76,13 @@ def test_no_window_is_offered_twice() -> None:
     assert len(window_items(replace(volume, modality="MR"), None, (35.0, 100.0))) == 1
 
 
+def test_a_window_keeps_its_name_where_the_image_was_opened_with_it() -> None:
+    """A reader looks for Brain, not for what it happens to be here."""
+    volume = Volume(np.zeros((4, 4, 4), np.int16), GRID, "CT")
+    titles = [w["title"] for w in window_items(volume, None, (40.0, 80.0))]
+    assert titles[0].startswith("Brain 40/80") and not any(t.startswith("As opened") for t in titles)
+
+
 def test_a_demonstration_is_called_one() -> None:
     """Its probabilities mean nothing on patients."""
     (card,) = [c for c in installed_models() if c.id == "ich-compact"]

@@ -62,11 +62,12 @@ def card_words(card: ModelCard) -> str:
 
 def window_items(volume: Volume, card: ModelCard | None, first: tuple[float, float] | None) -> list[dict[str, Any]]:
     """Windows to choose from: the first one, for CT those that readers use, and the model's; none of them twice."""
-    items = [] if first is None else [("As opened", *first)]
-    if volume.modality == "CT":
-        items += list(READER_WINDOWS)
+    items = list(READER_WINDOWS) if volume.modality == "CT" else []
     if card is not None:
         items += [(f"Model: {window.name}", window.level, window.width) for window in card.windows]
+    if first is not None:
+        # A reader looks for "Brain" also where the image was opened with it.
+        items.insert(0, next((item for item in items if item[1:] == first), ("As opened", *first)))
     seen: dict[tuple[float, float], dict[str, Any]] = {}
     for name, level, width in items:
         title = f"{name} {level:.4g}/{width:.4g}"

@@ -40,14 +40,17 @@ _MEMORY = ("out of memory", "failed to allocate", "bad_alloc", "unable to alloca
 class RemoteSession(Session):
     """A network on a server. Make it with `RemoteSession.connect`; `run` may be called from several threads.
 
-    ``in_flight``: how many calls of `run` at once are worth while.
+    ``in_flight``: how many calls of `run` at once are worth while. ``server``: where it is. ``down``: when (monotonic
+    seconds) and how the server failed, None while it did not; too little memory there for one image is no such failure.
     """
 
     def __init__(
         self, model: Model, monitor: Monitor, threads: int | None, precision: str, server: Server, device: str
     ) -> None:
         super().__init__(model, monitor, threads, precision)
-        self._server, self._asked = server, device
+        self.server = self._server = server
+        self._asked = device
+        self.down: tuple[float, str] | None = None
         self._network = server.name or network_name(model)
         self._lanes: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
         self._falling = threading.Lock()
@@ -84,6 +87,7 @@ class RemoteSession(Session):
                     self._answered += 1
                 return outputs
             except ServerDown as error:
+                self.down = (time.monotonic(), str(error))
                 self._fall_back(error)
         with self._falling:  # a local session takes one call at a time
             return super().run(feeds)
@@ -115,6 +119,7 @@ class RemoteSession(Session):
         try:
             about, network, said_hash = self._call(self._look_up)
         except ServerDown as error:
+            self.down = (time.monotonic(), str(error))
             self._fall_back(error)
             return
         self._check_names(network)
