@@ -25,6 +25,7 @@ class Collaborators:
 
     ``later(work)``: calls ``work`` when Slicer has handled the events that wait. ``dicom_installer``: as ``installer``,
     for what writing DICOM needs; None where it is there. ``openvino_installer``: for the engine OpenVINO, an offer.
+    ``server_installer``: for a run on a server.
     """
 
     worker: Worker
@@ -34,6 +35,7 @@ class Collaborators:
     later: Callable[[Callable[[], None]], None] = at_once
     dicom_installer: Callable[[Callable[[str], None]], InstallerSeam] | None = None
     openvino_installer: Callable[[Callable[[str], None]], InstallerSeam] | None = None
+    server_installer: Callable[[Callable[[str], None]], InstallerSeam] | None = None
 
 
 def slicer_collaborators(resources: Path) -> Collaborators:
@@ -59,6 +61,9 @@ def slicer_collaborators(resources: Path) -> Collaborators:
         path = resources / "requirements-openvino.txt"
         return Installer(path, SlicerPip(), dialogs, log, worker.restart, question=question)
 
+    def server_installer(log: Callable[[str], None]) -> Installer:
+        return Installer(resources / "requirements-server.txt", SlicerPip(), dialogs, log, worker.restart)
+
     return Collaborators(
         worker,
         model_store,
@@ -67,4 +72,5 @@ def slicer_collaborators(resources: Path) -> Collaborators:
         lambda work: qt.QTimer.singleShot(0, work),
         dicom_installer,
         openvino_installer,
+        server_installer,
     )

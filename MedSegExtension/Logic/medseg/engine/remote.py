@@ -244,7 +244,9 @@ class RemoteSession(Session):
         if isinstance(error, InferenceServerException):
             status, words = str(error.status() or ""), plain_words(error)
             if status in _REFUSED:
-                return DeviceError(f"The server {place} refuses the token ({status}); correct {TOKEN}."), False
+                return DeviceError(
+                    f"The server {place} refuses the token ({status}); correct it (for commands: {TOKEN})."
+                ), False
             if any(text in words.lower() for text in _MEMORY):
                 return OutOfMemory(f"The memory of the server {place} does not suffice: {words}."), False
             if status in _TEMPORARY:
@@ -271,7 +273,7 @@ class RemoteSession(Session):
                 return
             if self._server.fallback == "error":
                 raise ServerDown(
-                    f"{error} Start the server again, or let this computer go on (--server-fallback local)."
+                    f"{error} Start the server again, or choose the fall-back rule local (--server-fallback local)."
                 )
             self._monitor.warn(
                 f"{error} This computer goes on, as the fall-back rule local says; the server had answered "

@@ -111,8 +111,24 @@ def _choices(name: str, value: Any) -> dict[str, str]:
     return value
 
 
+def _server(name: str, value: Any) -> Any:
+    """`medseg.engine.server.Server`; the token, where there is one, is in no error."""
+    from dataclasses import replace
+
+    from ..engine.server import server_from
+
+    if not isinstance(value, dict) or not {"url"} <= set(value) <= {"url", "fallback", "token"}:
+        what = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
+        raise _wrong(name, what, "url, fallback and token")
+    token = value.get("token")
+    if token is not None and not isinstance(token, str):
+        raise InputError("The server's token is not a text.")
+    server = server_from(_text("url", value["url"]), fallback=_text("fallback", value.get("fallback", "error")))
+    return replace(server, token=token) if token else server
+
+
 _OPTIONS = {
     "device": _text, "precision": _text, "batch": _count, "patch": _patch, "probabilities": _flag, "windows": _windows,
     "region": _region, "threads": _count, "modality": _text, "choices": _choices, "only_input": _flag,
-    "mirror": _flag,
+    "mirror": _flag, "server": _server,
 }  # fmt: skip

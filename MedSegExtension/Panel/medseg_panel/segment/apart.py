@@ -21,6 +21,7 @@ class _Chooser(Protocol):
 
     runs: Runs
     model: Any
+    server: Any
 
     @property
     def busy(self) -> bool: ...
@@ -45,9 +46,9 @@ class Apart:
 
     @property
     def ready(self) -> bool:
-        """True where nothing needs to be installed before a run."""
+        """True where a run would ask nothing: all is installed, and sending the image to a server agreed to."""
         card = self.model
-        return card is not None and not self.why_not() and self._installer.satisfied()
+        return card is not None and not self.why_not() and self._installer.satisfied() and self._tab.server.settled
 
     def why_not(self) -> str:
         """Why the chosen model cannot run on the one image of a case; "" where it can."""
@@ -76,6 +77,8 @@ class Apart:
         try:
             if not self._installer.ensure():
                 return _("The needed Python packages were not installed, so nothing was run.")
+            if not self._tab.server.ready():
+                return _("The image is not to be sent to the server, so nothing was run.")
             self._told = (on_result, on_error)
             self._tab.runs.taken = True
             self._worker.start_run(str(card.folder), [volume], self._tab.options(card), self)

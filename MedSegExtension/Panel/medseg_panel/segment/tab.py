@@ -27,6 +27,7 @@ from .report import ReportButton
 from .results import ResultsSection
 from .run import RunSection
 from .runs import Runs, run_options, sentence_of
+from .server import ServerSection
 from .suggestion import Suggestion
 from .windowing import WindowingSection
 
@@ -51,6 +52,7 @@ class SegmentTab:
         self.runs = Runs(scene, others.worker, self, others.later)
         self.run = RunSection(ui, self.apply, self.cancel, self.ask_devices)
         self.choices = ChoicesRows(ui)
+        self.server = ServerSection(ui, others, self.run.log)
         self.inputs = InputsSection(ui, scene, self._input_chosen)
         self.view = ModelView(scene, others.worker, self.run.log, self.update)
         self._suggestion = Suggestion(self)
@@ -278,7 +280,7 @@ class SegmentTab:
             return
         self._ui.applyButton.enabled = False
         try:
-            if self._ready():
+            if self._ready() and self.server.ready():
                 self._suggestion.remember(card)
                 self.run.begin(_("Running {title}.").format(title=card.title))
                 for sentence in state.warnings:
@@ -299,7 +301,8 @@ class SegmentTab:
 
     def options(self, card: ModelCard) -> dict[str, Any]:
         """What the worker is asked, as chosen."""
-        return run_options(self._parameters, card, self.choices.chosen(), self.windowing.overrides())
+        chosen = run_options(self._parameters, card, self.choices.chosen(), self.windowing.overrides())
+        return {**chosen, **self.server.options()}
 
     def _ready(self) -> bool:
         """True where the worker has its packages, installed now if the user agrees."""
