@@ -15,40 +15,32 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
 
 from medseg.engine import session_cache
 from medseg.engine.remote import RemoteSession
 from medseg.engine.server import Server, ServerDown, server_from
 from medseg.engine.session_cache import SessionCache
 from medseg.errors import Cancelled, DeviceError, InputError, ModelError
-from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
-from medseg.model.package import Model, load_model
+from medseg.model.package import Model
 from medseg.monitor import Monitor
 from medseg.pipeline.run import run
-from support.packages import network, package
+from support.remote_samples import named_volume, tiny_model
 
 pytest.importorskip("tritonclient.http", reason="tritonclient is not installed (pip install 'medseg[server]')")
 from support.inference_server import InferenceServer
 
-WINDOWS = {"mode": "sliding_window", "patch": [16, 16, 16], "overlap": 0.5, "batch": 1}
 QUICK = {"retries": 1, "timeout": 5.0}
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    weight = np.array([-1, 1], np.float32).reshape(2, 1, 1, 1, 1)
-    made = network()
-    made.graph.initializer[0].CopyFrom(numpy_helper.from_array(weight, "w"))
-    return load_model(package(tmp_path_factory.mktemp("tiny") / "tiny", made, inference=WINDOWS))
+    return tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
 def volume() -> Volume:
-    array = np.random.default_rng(0).normal(size=(24, 40, 40)).astype(np.float32)
-    grid = Grid((40, 40, 24), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), tuple(np.eye(3).ravel()))
-    return Volume(array, grid, modality="MR", tags={"PatientName": "Doe^Jane", "PatientID": "4711"})
+    return named_volume()
 
 
 @pytest.fixture(autouse=True)
