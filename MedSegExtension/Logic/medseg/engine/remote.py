@@ -87,7 +87,10 @@ class RemoteSession(Session):
                     self._answered += 1
                 return outputs
             except ServerDown as error:
-                self.down = (time.monotonic(), str(error))
+                self.down = self.down or (
+                    time.monotonic(),
+                    str(error),
+                )  # the first call says why, others that it is over
                 self._fall_back(error)
         with self._falling:  # a local session takes one call at a time
             return super().run(feeds)
