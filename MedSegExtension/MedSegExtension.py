@@ -1,6 +1,7 @@
 """MedSeg in 3D Slicer: the module, its widget, logic and test. The panel itself is in Panel/medseg_panel."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import slicer
@@ -58,6 +59,9 @@ class MedSegExtension(ScriptedLoadableModule):
         adaptor = getattr(slicer, "qSlicerSubjectHierarchyScriptedPlugin", None)
         if adaptor is not None:
             add_paths()
+            # Its folder has the class that the plugin inherits; modules that import it may be loaded after this one.
+            with suppress(ImportError):
+                import SubjectHierarchyPlugins  # noqa: F401
             adaptor(None).setPythonSource(str(HERE / "Panel" / "medseg_panel" / "MedSegSubjectHierarchyPlugin.py"))
         # The module Sample Data may be loaded after this one.
         slicer.app.connect("startupCompleted()", register_samples)

@@ -61,7 +61,7 @@ def pattern(line: str) -> str:
 def labels_named(text: str) -> Iterator[str]:
     """The buttons, menus and boxes that the prose names in italics; a path through menus is several."""
     for italics in re.findall(r"(?<![*\w])\*([^*]+)\*(?![*\w])", prose(text)):
-        yield from (part.strip() for part in " ".join(italics.split()).split(" > "))
+        yield from (without_key(part.strip()) for part in " ".join(italics.split()).split(" > "))
 
 
 def keys_named(text: str) -> set[str]:
@@ -77,7 +77,12 @@ def words_of_the_panel() -> set[str]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 words.add(node.value.strip())
-    return words
+    return {without_key(word) for word in words}
+
+
+def without_key(label: str) -> str:
+    """``Accept (A)`` is called *Accept* by a reader: the key is told apart."""
+    return re.sub(r" \((Ctrl\+)?[A-Z]\)$", "", label)
 
 
 def keys_of_the_review() -> set[str]:

@@ -205,6 +205,16 @@ def labels_of(segmentation: Any) -> np.ndarray:
     return array_of(segment.GetRepresentation("Binary labelmap"))
 
 
+def make_room() -> None:
+    """A window of the size of the screen, without the data probe, so that the panel shows more."""
+    window = slicer.util.mainWindow()
+    screen = window.screen().availableGeometry if hasattr(window, "screen") else None
+    window.resize(*((screen.width() - 40, screen.height() - 40) if screen is not None else (1500, 950)))
+    probe = slicer.util.findChildren(window, "DataProbeCollapsibleWidget")
+    if probe:
+        probe[0].collapsed = True
+
+
 def picture(name: str, widget: Any = None) -> Path:
     """Save what the main window (or ``widget``) shows as PNG in `OUTPUT`."""
     slicer.util.forceRenderAllViews()

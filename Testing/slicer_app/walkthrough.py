@@ -25,16 +25,6 @@ def say(step: str, what: object = "") -> None:
     print(f"{time.strftime('%H:%M:%S')} {step}: {what}", flush=True)
 
 
-def make_room() -> None:
-    """A window of the size of the screen, without the data probe, so that the panel shows more."""
-    window = slicer.util.mainWindow()
-    screen = window.screen().availableGeometry if hasattr(window, "screen") else None
-    window.resize(*((screen.width() - 40, screen.height() - 40) if screen is not None else (1500, 950)))
-    probe = slicer.util.findChildren(window, "DataProbeCollapsibleWidget")
-    if probe:
-        probe[0].collapsed = True
-
-
 def show_in_panel(widget: Any, *names: str) -> None:
     """Open these sections and close the others."""
     for section in ("windowing", "advanced"):
@@ -60,7 +50,7 @@ def head(session: Session) -> tuple[str, Any]:
 def segmentation(session: Session) -> None:
     """Choose, apply, progress, result, a click on a row, cancel, second run."""
     widget = session.widget
-    make_room()
+    common.make_room()
     model, volume = head(session)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     common.pause(0.5)
