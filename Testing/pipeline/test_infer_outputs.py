@@ -11,11 +11,15 @@ from onnx import TensorProto, helper
 
 from medseg.errors import ModelError
 from medseg.geometry.grid import Grid
+from medseg.geometry.volume import Volume
 from medseg.model.manifest.schema import Tensor
 from medseg.monitor import Monitor
-from medseg.pipeline.infer import infer
+from medseg.pipeline.infer import infer, score_maps
 from medseg.pipeline.infer.score_maps import ScoreMaps, sigmoid, softmax
 from medseg.pipeline.infer.tensors import to_tensor
+from medseg.pipeline.preprocess import prepare
+from medseg.pipeline.preprocess.way_back import walk_back
+from medseg.pipeline.restore import restore
 from support.tiny_networks import LocalSession, convolution, manifest, model, prepared
 
 RNG = np.random.default_rng(3)
@@ -198,3 +202,27 @@ def test_static_output_channels_last_of_a_convolution_are_read():
     array = RNG.normal(size=(1, 3, 4, 5)).astype(np.float32)
     maps = infer(manifest(PLAN, {"layout": "NHWC"}), prepared(array), LocalSession(proto), Monitor())
     np.testing.assert_array_equal(maps.labels(), array[0] > 0)
+
+
+def test_where_classes_are_nearly_equal_the_greater_one_holds_on_the_way_back(monkeypatch):
+    """A network that ends in a ReLU leaves such voxels by the thousand; rounded maps gave them all to the first."""
+    spacing = {"step": "resample_from_first", "spacing": [2, 2, 2]}
+    grid = Grid((12, 11, 10), (1, 1, 1), (0, 0, 0), np.eye(3))
+    values = RNG.normal(size=grid.shape).astype(np.float32) * np.float32(1e-5)
+    plan = manifest(WHOLE, {"way_back": "steps"}, 1, preprocessing=[spacing])
+    given = prepare(plan, [Volume(values, grid, "CT", "v")])
+    two = convolution(np.array([0, 1], np.float32).reshape(2, 1, 1, 1, 1))
+
+    def labels():
+        monitor = Monitor()
+        maps = infer(plan, given, LocalSession(two), monitor, keep="probabilities")
+        return restore(maps, plan, given, grid, monitor=monitor)[0][0].labels, monitor.notes
+
+    found, notes = labels()
+    wanted = walk_back(given.ways, given.array[0].astype(np.float64), nearest=False)
+    clear = np.abs(wanted) > 5e-7
+    assert clear.mean() > 0.5 and not notes
+    np.testing.assert_array_equal(found[clear], wanted[clear] > 0)
+    monkeypatch.setattr(score_maps, "_EXACT_BYTES", 1000)
+    found, notes = labels()
+    assert (found[clear] != (wanted[clear] > 0)).any() and "kept in 16 bits" in notes[0]

@@ -21,7 +21,7 @@ HalfArray = npt.NDArray[np.float16]
 class LogitMaps(Protocol):
     """What restoring needs of the network's output (`medseg.pipeline.infer.ScoreMaps`)."""
 
-    def logits(self) -> HalfArray:
+    def logits(self) -> npt.NDArray[Any]:
         """(C, K, J, I) on the network's grid."""
 
 

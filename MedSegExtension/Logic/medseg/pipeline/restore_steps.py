@@ -41,7 +41,7 @@ class Maps(Protocol):
     def mask(self, channel: int) -> npt.NDArray[np.bool_]:
         """Where (K, J, I) a channel is above its threshold, or its label won."""
 
-    def logits(self) -> npt.NDArray[np.float16]:
+    def logits(self) -> Array:
         """The network's own numbers (C, K, J, I), where they were kept."""
 
     def probability(self, channel: int) -> FloatArray:

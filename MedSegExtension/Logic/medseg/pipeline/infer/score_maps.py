@@ -2,7 +2,8 @@
 
 Class probabilities are kept as 16-bit fixed point (steps of 1 / 65535, half the size of float32 and finer near a
 decision than float16); labels and thresholds are decided in float32 before that rounding. Float32 values exist only
-for the region that is being stored.
+for the region that is being stored. Where each step is undone in turn (``way_back: steps``), as MONAI does, maps are
+kept in float32: MONAI decides after interpolating, and where classes are nearly equal a rounding chooses between them.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ Region = tuple[slice, slice, slice]
 _IMPOSSIBLE = -1e4
 _STEPS = 65535
 _STRIDE = 4
+# Maps in float32 may take this many bytes; larger ones are rounded, and that is told.
+_EXACT_BYTES = 2 << 30
 
 
 class Scores:
@@ -51,10 +54,14 @@ class ScoreMaps:
         self.details: dict[str, Any] = {}
         self._labels: Array | None = None
         self._bits: npt.NDArray[np.uint8] | None = None
-        self._fixed: npt.NDArray[np.uint16] | None = None
-        self._logits: npt.NDArray[np.float16] | None = None
+        self._shares: Array | None = None
+        self._logits: Array | None = None
+        undone = manifest.output.way_back == "steps" and keep != "labels"
+        exact = undone and 4 * channels * int(np.prod(grid.shape)) <= _EXACT_BYTES
+        #: Whether maps that should be exact were rounded because they would be too large.
+        self.rounded = undone and not exact
         if keep == "logits":
-            self._logits = np.zeros((channels, *grid.shape), np.float16)
+            self._logits = np.zeros((channels, *grid.shape), np.float32 if exact else np.float16)
             return
         if self.activation == "sigmoid":
             self._bits = np.zeros(((channels + 7) // 8, *grid.shape), np.uint8)
@@ -62,12 +69,12 @@ class ScoreMaps:
             small = self.activation == "softmax" and channels <= 256
             self._labels = np.zeros(grid.shape, np.uint8 if small else np.uint16)
         if keep == "probabilities" and self.activation != "labels":
-            self._fixed = np.zeros((channels, *grid.shape), np.uint16)
+            self._shares = np.zeros((channels, *grid.shape), np.float32 if exact else np.uint16)
 
     @property
     def has_probabilities(self) -> bool:
         """True where `probability` gives probabilities, False where only decisions were kept."""
-        return self._fixed is not None
+        return self._shares is not None
 
     @property
     def has_logits(self) -> bool:
@@ -77,7 +84,7 @@ class ScoreMaps:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return sum(a.nbytes for a in (self._labels, self._bits, self._fixed, self._logits) if a is not None)
+        return sum(a.nbytes for a in (self._labels, self._bits, self._shares, self._logits) if a is not None)
 
     def labels(self) -> Array:
         """Labels (K, J, I), uint8 or uint16: the most probable channel (the first of equals), or the ready labels.
@@ -99,19 +106,20 @@ class ScoreMaps:
             return np.asarray(self._bits[0].view(np.bool_))
         return np.asarray(self._bits[channel // 8] & np.uint8(1 << channel % 8) != 0)
 
-    def logits(self) -> npt.NDArray[np.float16]:
-        """The network's own numbers (C, K, J, I), where they were kept (``keep="logits"``)."""
+    def logits(self) -> Array:
+        """The network's own numbers (C, K, J, I), float16 or exact, where they were kept (``keep="logits"``)."""
         if self._logits is None:
             raise ValueError("logits were not kept")
         return self._logits
 
     def probability(self, channel: int) -> FloatArray:
         """Probability (K, J, I) float32 of one channel; 1 and 0 of `mask` where only decisions were kept."""
-        if self._fixed is None:
+        if self._shares is None:
             return self.mask(channel).astype(np.float32)
         self._check(channel)
-        probability: FloatArray = self._fixed[channel].astype(np.float32)
-        probability *= np.float32(1 / _STEPS)
+        probability: FloatArray = self._shares[channel].astype(np.float32)
+        if self._shares.dtype == np.uint16:
+            probability *= np.float32(1 / _STEPS)
         return probability
 
     def _check(self, channel: int) -> None:
@@ -184,7 +192,7 @@ class Store:
         if maps._logits is not None:
             maps._logits[(slice(None), *region)] = values
             return
-        if self.output.restore == "logits":
+        if self.output.restore == "logits" and self.output.way_back == "position":
             # As they are where they are kept, so that a label does not depend on what is kept.
             values = values.astype(np.float16).astype(np.float32)
         if maps._labels is not None and self.output.activation == "labels":
@@ -193,16 +201,19 @@ class Store:
         if maps._labels is not None:
             # Before the activation: softmax keeps the order, but rounds near 0 and 1.
             first_greatest(values, maps._labels[region])
-        if maps._bits is None and maps._fixed is None:
+        if maps._bits is None and maps._shares is None:
             return
         probabilities = self.activate(values)
         if maps._bits is not None:
             assert self._thresholds is not None
             _pack(probabilities, self._thresholds, maps._bits[(slice(None), *region)])
-        if maps._fixed is not None:
+        if maps._shares is not None:
             for channel, values in enumerate(probabilities):
+                if maps._shares.dtype == np.float32:
+                    maps._shares[channel][region] = values
+                    continue
                 # The half rounds to the nearest step.
-                maps._fixed[channel][region] = np.clip(values, 0, 1) * np.float32(_STEPS) + np.float32(0.5)
+                maps._shares[channel][region] = np.clip(values, 0, 1) * np.float32(_STEPS) + np.float32(0.5)
 
     def _look_at(self, values: FloatArray) -> None:
         """Remember the highest probability of each channel, on every fourth voxel of each axis that has many."""
@@ -237,6 +248,11 @@ class Store:
         """The maps that are being filled; made for ``channels`` channels at the first call."""
         if self._maps is None:
             self._maps = ScoreMaps(self.manifest, self.grid, channels, self.keep)
+            if self._maps.rounded:
+                self.monitor.note(
+                    f"The maps of {channels} classes on {self.grid} would take more than {_EXACT_BYTES >> 30} GB; they "
+                    "were kept in 16 bits, so voxels where two classes are nearly equal may get the other one."
+                )
             thresholds = np.full(channels, 0.5, np.float32)
             if self.output.activation == "sigmoid":
                 for item in self.manifest.classes:
@@ -251,8 +267,8 @@ class Store:
             maps._logits[(slice(None), *region)] = _IMPOSSIBLE
             if self.output.activation == "softmax":
                 maps._logits[(0, *region)] = 0
-        if maps._fixed is not None and self.output.activation == "softmax":
-            maps._fixed[(0, *region)] = _STEPS
+        if maps._shares is not None and self.output.activation == "softmax":
+            maps._shares[(0, *region)] = 1 if maps._shares.dtype == np.float32 else _STEPS
 
     def restart(self) -> None:
         """Forget what was stored and counted; the run begins anew."""
