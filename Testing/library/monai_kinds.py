@@ -33,7 +33,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "support" / "monai_bundles.py"
 KINDS = (
     "segresnet-pt", "segresnet-ts", "ties-segresnet-ts", "swinunetr-pt", "swinunetr-ts", "unet-percentiles",
     "basicunet-sigmoid", "basicunetplusplus-pt", "dynunet-pt", "segresnetds-pt", "unetr-pt", "vnet-pt",
-    "attentionunet-pt", "highresnet-pt", "flexibleunet-pt",
+    "attentionunet-pt", "highresnet-pt", "flexibleunet-pt", "segresnetvae-pt", "ahnet-pt", "regunet-pt", "mednext-pt",
+    "mednexts-pt",
 )  # fmt: skip
 #: What the issue asks for: the least share of equal voxels, and the least Dice of each class.
 EQUAL, DICE = 0.9995, 0.999

@@ -34,7 +34,19 @@ NETWORKS = {
     "HighResNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3},
     "FlexibleUNet": {"in_channels": 1, "out_channels": 3, "backbone": "efficientnet-b0", "spatial_dims": 3,
                      "decoder_channels": [32, 16, 8, 8, 8]},
+    "SegResNetVAE": {"spatial_dims": 3, "input_image_size": [64, 64, 64], "init_filters": 8, "in_channels": 1,
+                     "out_channels": 3, "blocks_down": [1, 1, 1], "blocks_up": [1, 1], "vae_nz": 16},
+    "SegResNetDS2": {"spatial_dims": 3, "init_filters": 8, "in_channels": 1, "out_channels": 3,
+                     "blocks_down": [1, 1, 1], "dsdepth": 1},
+    "AHNet": {"layers": [1, 1, 1, 1], "spatial_dims": 3, "in_channels": 1, "out_channels": 3, "psp_block_num": 3,
+              "upsample_mode": "trilinear", "pretrained": False},
+    "RegUNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "num_channel_initial": 8, "depth": 2},
+    "MedNeXt": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "init_filters": 8, "blocks_down": [1, 1],
+                "blocks_up": [1, 1], "blocks_bottleneck": 1, "deep_supervision": True},
+    "MedNeXtS": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3},
 }  # fmt: skip
+#: Those whose window is the whole of the small image, or must be divisible by more.
+LARGE = {"SwinUNETR", "SegResNetVAE", "AHNet", "RegUNet", "MedNeXt", "MedNeXtS"}
 
 
 def spacing(*values, **more):
@@ -68,7 +80,7 @@ KINDS = {
 KINDS |= {
     f"{name.lower()}-pt": (name, "pt", [RAS, spacing(1.5, 1.5, 2.0), normal()], "linear")
     for name in ("BasicUNetPlusPlus", "DynUNet", "SegResNetDS", "UNETR", "VNet", "AttentionUnet", "HighResNet",
-                 "FlexibleUNet")
+                 "FlexibleUNet", "SegResNetVAE", "SegResNetDS2", "AHNet", "RegUNet", "MedNeXt", "MedNeXtS")
 }  # fmt: skip
 AFTER = {
     "linear": [{"softmax": True}, False, {"argmax": True}],
@@ -97,7 +109,7 @@ def make(kind, folder):
             "outputs": {"pred": {"num_channels": 3, "channel_def": classes}},
         },
     }  # fmt: skip
-    roi = {"SwinUNETR": [64, 64, 64], "FlexibleUNet": [64, 64, 32]}.get(name, [48, 40, 32])
+    roi = [64, 64, 64] if name in LARGE else [64, 64, 32] if name == "FlexibleUNet" else [48, 40, 32]
     if name in ("UNETR", "VNet", "BasicUNetPlusPlus"):
         roi = [48, 48, 32]
     post = []
@@ -152,10 +164,14 @@ def run(folder, image, output):
         if hasattr(data["image"], "as_tensor") and data["image"].ndim == 4:
             stages[f"{number:02} {type(transform).__name__}"] = data["image"].as_tensor().numpy()
     batch = list_data_collate([before({"image": str(image)})])
+
+    def first(x):
+        # MONAI's windows do not take the None that SegResNetVAE gives beside its map.
+        found = network(x)
+        return found[0] if isinstance(found, tuple) else found
+
     with torch.no_grad():
-        batch["pred"] = config.get_parsed_content("inferer")(batch["image"], network)
-    if isinstance(batch["pred"], (list, tuple)):
-        batch["pred"] = batch["pred"][0]
+        batch["pred"] = config.get_parsed_content("inferer")(batch["image"], first)
     stages["pred"] = np.asarray(batch["pred"][0])
     result = after(decollate_batch(batch)[0])["pred"]
     np.savez(output, labels=np.asarray(result.as_tensor()).astype(np.uint8), **stages)

@@ -28,7 +28,9 @@ MODULES = "torch, onnx, monai, nibabel"
 NETWORKS = frozenset({
     "UNet", "Unet", "BasicUNet", "BasicUnet", "BasicUNetPlusPlus", "BasicUnetPlusPlus", "DynUNet", "DynUnet",
     "SegResNet", "SegResNetVAE", "SegResNetDS", "SegResNetDS2", "SwinUNETR", "UNETR", "VNet", "AttentionUnet",
-    "FlexibleUNet", "FlexUNet", "HighResNet", "AHNet", "RegUNet", "ResidualUNet", "MedNeXt", "MedNext",
+    "FlexibleUNet", "FlexUNet", "HighResNet", "AHNet", "RegUNet", "MedNeXt", "MedNext",
+    *(f"{name}{size}" for name in ("MedNeXt", "MedNext") for size in ("S", "B", "M", "L")),
+    *(f"{name}{size}" for name in ("MedNeXt", "MedNext") for size in ("Small", "Base", "Medium", "Large")),
 })  # fmt: skip
 #: As many labels as a segmentation can have.
 _MOST_CHANNELS = 1024

@@ -95,8 +95,12 @@ def build(definition, allowed, weights, name):
     kind = definition["name"]
     if kind not in allowed or not hasattr(nets, kind):
         raise Refused(f"the network {kind} is not one of those that MedSeg builds")
+    arguments = definition["arguments"]
+    if "pretrained" in arguments:
+        # Weights that somebody trained on photographs; the file's own take their place, so nothing is fetched.
+        arguments = {**arguments, "pretrained": False}
     try:
-        network = getattr(nets, kind)(**definition["arguments"])
+        network = getattr(nets, kind)(**arguments)
     except Exception as error:
         raise Refused(f"the network {kind} could not be built ({first(error)})") from error
     try:
@@ -145,8 +149,13 @@ def export(torch, network, request, answer):
             f"the network does not take an input of {' x '.join(map(str, shape))} ({first(error)})"
         ) from error
     if isinstance(output, (list, tuple)):
-        if len(output) != 1:
-            raise Refused(f"the network gives {len(output)} outputs; one is expected")
+        maps = [part for part in output if part is not None]
+        if len(maps) != 1 or output[0] is None:
+            raise Refused(
+                f"the network gives {len(output)} outputs, and which of them are the classes is not written; give the "
+                "network with one of them as model.ts or ONNX"
+            )
+        # SegResNetVAE gives its map and, when it is not trained, None.
         network, output = single(torch, network), output[0]
     if isinstance(output, dict) or output.ndim != feed.ndim:
         raise Refused("the network does not give one map for each class")
