@@ -34,7 +34,7 @@ KINDS = (
     "segresnet-pt", "segresnet-ts", "ties-segresnet-ts", "swinunetr-pt", "swinunetr-ts", "unet-percentiles",
     "basicunet-sigmoid", "basicunetplusplus-pt", "dynunet-pt", "segresnetds-pt", "unetr-pt", "vnet-pt",
     "attentionunet-pt", "highresnet-pt", "flexibleunet-pt", "segresnetvae-pt", "ahnet-pt", "regunet-pt", "mednext-pt",
-    "mednexts-pt",
+    "mednexts-pt", "slices-unet-pt", "flat-unet-pt", "flat-whole-unet-ts",
 )  # fmt: skip
 #: What the issue asks for: the least share of equal voxels, and the least Dice of each class.
 EQUAL, DICE = 0.9995, 0.999
@@ -68,8 +68,11 @@ class Outcome:
         return self.equal >= EQUAL and min(self.dice.values()) >= DICE
 
 
-def image(path: Path, ties: bool = False) -> None:
-    """A smooth body with structures in air, oblique, its axes not those of the patient's; ``ties``: straight."""
+def image(path: Path, ties: bool = False, flat: bool = False) -> None:
+    """A smooth body with structures in air, oblique, its axes not those of the patient's.
+
+    ``ties``: straight. ``flat``: its middle slice alone.
+    """
     random = np.random.default_rng(11)
     shape = (70, 80, 44)
     noise = sum(ndimage.gaussian_filter(random.standard_normal(shape), s) * s**1.5 for s in (1.5, 4))
@@ -81,13 +84,16 @@ def image(path: Path, ties: bool = False) -> None:
     affine[:3, :3] = direction * [1.3, 1.2, 2.4]
     if ties:
         affine = np.diag([-0.75, 0.75, 1.25, 1.0])
+    if flat:
+        values, affine = values[:, :, shape[2] // 2], np.diag([1.3, 1.2, 1.0, 1.0])
     nibabel.save(nibabel.Nifti1Image(values.astype(np.float32), affine), path)
 
 
 def compare(python: Path, kind: str, folder: Path) -> Outcome:
     """Make, import and run one kind; MONAI's own run beside it."""
     bundle, picture, wanted = folder / kind, folder / "image.nii.gz", folder / f"{kind}.npz"
-    image(picture, ties=kind.startswith("ties"))
+    flat = kind.startswith("flat")
+    image(picture, ties=kind.startswith("ties"), flat=flat)
     command = [str(given_environment(python, "monai")), str(SCRIPT)]
     for words in (["make", kind, str(bundle)], ["run", str(bundle), str(picture), str(wanted)]):
         subprocess.run([*command, *words], check=True, env=clean_environment(), capture_output=True, text=True)
@@ -96,7 +102,12 @@ def compare(python: Path, kind: str, folder: Path) -> Outcome:
     result = run(model, volume, device="cpu")
     with np.load(wanted) as stored:
         stages = {name: stored[name] for name in stored}
+    if flat:
+        stages = {name: array[..., np.newaxis] for name, array in stages.items()}
     labels = stages.pop("labels").transpose(0, 3, 2, 1)
+    if flat or kind.startswith("slices"):
+        # The network's slices, along z, are MedSeg's first axis.
+        stages = {name: np.moveaxis(array, -1, 1) for name, array in stages.items()}
     equal = np.ones(labels.shape[1:], dtype=bool)
     dice = {}
     for item in model.manifest.classes:

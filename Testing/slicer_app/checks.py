@@ -1,7 +1,8 @@
 """Assertions in a running Slicer: ``Slicer --python-script Testing/slicer_app/checks.py [NAME ...]``.
 
 Prints a line with numbers for each check, at the end "N passed, N failed", and ends with 1 where one failed. With names
-only those checks run. The packages of the worker must be installed (press Apply once).
+only those checks run; those of ``import`` take many minutes and only run so. The packages of the worker must be
+installed (press Apply once).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("Testing/slicer_app").resolve()
 sys.path.insert(0, str(HERE))
 
+import check_import  # noqa: E402
 import check_loading  # noqa: E402
 import check_review  # noqa: E402
 import check_review_cohort  # noqa: E402
@@ -29,12 +31,12 @@ from session import Session  # noqa: E402
 def main() -> int:
     """Run the checks; the number of failures."""
     modules = (
-        check_loading, check_runs, check_scene, check_speed,
+        check_import, check_loading, check_runs, check_scene, check_speed,
         check_review, check_review_files, check_review_speed, check_review_cohort,
     )  # fmt: skip
     checks = [(f"{n}", f) for module in modules for n, f in vars(module).items() if n.startswith("check_")]
     wanted = [a for a in sys.argv[1:] if not a.startswith("-")]
-    chosen = [(n, f) for n, f in checks if not wanted or any(w in n for w in wanted)]
+    chosen = [(n, f) for n, f in checks if any(w in n for w in wanted) or not (wanted or "_import_" in n)]
     session = Session()
     failed = 0
     for name, check in chosen:

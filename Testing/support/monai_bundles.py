@@ -43,6 +43,8 @@ NETWORKS = {
     "RegUNet": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "num_channel_initial": 8, "depth": 2},
     "MedNeXt": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3, "init_filters": 8, "blocks_down": [1, 1],
                 "blocks_up": [1, 1], "blocks_bottleneck": 1, "deep_supervision": True},
+    "UNet 2D": {"spatial_dims": 2, "in_channels": 1, "out_channels": 3, "channels": [8, 16, 24], "strides": [2, 2],
+                "num_res_units": 1},
     "MedNeXtS": {"spatial_dims": 3, "in_channels": 1, "out_channels": 3},
 }  # fmt: skip
 #: Those whose window is the whole of the small image, or must be divisible by more.
@@ -73,6 +75,12 @@ KINDS = {
     "basicunet-sigmoid": ("BasicUNet", "pt", [
         RAS, {"_target_": "Resized", "keys": "image", "spatial_size": [48, 48, 32], "mode": "trilinear"},
         {"_target_": "ScaleIntensityd", "keys": "image"}], "sigmoid"),
+    # A network of slices in windows of each slice of a volume, and of flat images (x, y).
+    "slices-unet-pt": ("UNet 2D", "pt", [RAS, spacing(1.5, 1.5, 2.0), normal(), crop(margin=2)], "linear"),
+    "flat-unet-pt": ("UNet 2D", "pt", [spacing(1.5, 1.1), normal(), crop(k_divisible=4)], "linear"),
+    "flat-whole-unet-ts": ("UNet 2D", "ts", [
+        {"_target_": "Resized", "keys": "image", "spatial_size": [64, 48], "mode": "bilinear"},
+        {"_target_": "ScaleIntensityd", "keys": "image"}], "labels"),
     # The image of this kind has half the spacing: on the way back every second label lies between two.
     "ties-segresnet-ts": ("SegResNet", "ts", [RAS, spacing(1.5, 1.5, 2.5), normal()], "labels"),
 }  # fmt: skip
@@ -96,7 +104,9 @@ def make(kind, folder):
 
     name, form, steps, after = KINDS[kind]
     torch.manual_seed(7)
-    network = getattr(nets, name)(**NETWORKS[name]).eval()
+    own, flat = NETWORKS[name], name.endswith(" 2D")
+    name = name.removesuffix(" 2D")
+    network = getattr(nets, name)(**own).eval()
     classes = {str(n): c for n, c in enumerate(("background", "liver", "tumour"))}
     if after == "sigmoid":
         classes = {str(n): c for n, c in enumerate(("whole", "core", "rim"))}
@@ -105,13 +115,21 @@ def make(kind, folder):
     metadata = {
         "name": kind, "version": "1.0.0",
         "network_data_format": {
-            "inputs": {"image": {"modality": "MR", "num_channels": 1, "spatial_shape": [64, 64, 64]}},
+            "inputs": {"image": {"modality": "MR", "num_channels": 1, "spatial_shape": [64] * (2 if flat else 3)}},
             "outputs": {"pred": {"num_channels": 3, "channel_def": classes}},
         },
     }  # fmt: skip
     roi = [64, 64, 64] if name in LARGE else [64, 64, 32] if name == "FlexibleUNet" else [48, 40, 32]
     if name in ("UNETR", "VNet", "BasicUNetPlusPlus"):
         roi = [48, 48, 32]
+    windows = {"_target_": "SlidingWindowInferer", "roi_size": roi, "overlap": 0.4,
+               "mode": "constant" if after == "logits" else "gaussian"}  # fmt: skip
+    if flat:
+        roi = windows["roi_size"] = [64, 48] if "whole" in kind else [48, 32]
+    if "whole" in kind:
+        windows = {"_target_": "SimpleInferer"}
+    if kind.startswith("slices"):
+        windows |= {"_target_": "SliceInferer", "spatial_dim": 2}
     post = []
     for item in AFTER[after]:
         if isinstance(item, bool):
@@ -121,13 +139,12 @@ def make(kind, folder):
             decides = "argmax" in item or "threshold" in item
             post.append({"_target_": "AsDiscreted" if decides else "Activationsd", "keys": "pred", **item})
     inference = {
-        "device": "$torch.device('cpu')", "network_def": {"_target_": name, **NETWORKS[name]},
+        "device": "$torch.device('cpu')", "network_def": {"_target_": name, **own},
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose", "transforms": [*LOAD, *steps, {"_target_": "EnsureTyped", "keys": "image"}],
         },
-        "inferer": {"_target_": "SlidingWindowInferer", "roi_size": roi, "overlap": 0.4,
-                    "mode": "constant" if after == "logits" else "gaussian"},
+        "inferer": windows,
         "postprocessing": {"_target_": "Compose", "transforms": post},
     }  # fmt: skip
     (folder / "configs" / "metadata.json").write_text(json.dumps(metadata))
@@ -161,7 +178,7 @@ def run(folder, image, output):
     data, stages = {"image": str(image)}, {}
     for number, transform in enumerate(before.transforms):
         data = transform(data)
-        if hasattr(data["image"], "as_tensor") and data["image"].ndim == 4:
+        if hasattr(data["image"], "as_tensor") and data["image"].ndim >= 3:
             stages[f"{number:02} {type(transform).__name__}"] = data["image"].as_tensor().numpy()
     batch = list_data_collate([before({"image": str(image)})])
 

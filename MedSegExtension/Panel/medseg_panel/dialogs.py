@@ -136,7 +136,9 @@ def question_dialog(
     buttons.connect("accepted()", dialog.accept)
     buttons.connect("rejected()", dialog.reject)
     layout.addWidget(buttons)
-    dialog.resize(*_FORM_SIZE)
+    # Few questions need no large window; the scroll area holds what does not fit.
+    lines = sum(1 + len(line) // 80 for words in (text, *(q["why"] for q in questions)) for line in words.split("\n"))
+    dialog.resize(_FORM_SIZE[0], min(_FORM_SIZE[1], 110 + 20 * lines + 80 * len(questions)))
 
     def read() -> dict[str, str]:
         return {id: field.currentText if listed else field.text for id, field, listed in fields}

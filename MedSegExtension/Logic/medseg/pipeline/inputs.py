@@ -72,7 +72,7 @@ def checked_volumes(manifest: Manifest, volumes: Sequence[Volume], monitor: Moni
                 f"{volume.name} has the same value ({float(volume.array.flat[0]):g}) in every voxel; there is nothing "
                 "to segment. Check that the right volume was chosen."
             )
-        if manifest.inference.mode != "slicewise" and min(volume.grid.size) < 2:
+        if manifest.network_dimensions == 3 and min(volume.grid.size) < 2:
             raise InputError(
                 f"{volume.name} is a single slice ({volume.grid}), but {manifest.title} is a 3D model; choose a volume."
             )

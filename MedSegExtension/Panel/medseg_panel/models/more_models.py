@@ -166,7 +166,8 @@ class MoreModels:
         folds = "all"
         if len(chosen["folds"]) > 1:
             question = nnunet_choice.folds_question(chosen)
-            given = self._dialogs.ask(_("Import {file}").format(file=file), text, [question], {}, _("Import"))
+            which = _("{configuration} of {title}").format(**chosen)
+            given = self._dialogs.ask(_("Import {file}").format(file=file), which, [question], {}, _("Import"))
             if given is None:
                 self._end(_("Nothing was imported."))
                 return

@@ -13,7 +13,16 @@ from ...errors import ModelError, damage_is
 from .auto3dseg import model_folder, read_labels
 from .bundles import Raw, named_classes, read_description
 from .formats import Kind
-from .monai import NETWORKS, bundle_place, bundle_root, channels_of, classes_of, tensors_of, weights_of
+from .monai import (
+    NETWORKS,
+    bundle_place,
+    bundle_root,
+    channels_of,
+    classes_of,
+    takes_flat_images,
+    tensors_of,
+    weights_of,
+)
 from .monai_config import INFERENCE, TRAIN, Code, find, read_config, target_name
 from .monai_output import Postprocessing, inferer, network_definition
 from .monai_transforms import Preprocessing, transforms_of
@@ -65,7 +74,8 @@ def _monai(folder: Path) -> Facts:
     training = read_config(None if train is None or train.name in later else train, {})
     steps = config.get("preprocessing", "preprocessing_transforms", "pre_transforms")
     ends = config.get("postprocessing", "postprocessing_transforms", "post_transforms")
-    before, after = Preprocessing(steps), Postprocessing(ends)
+    flat = takes_flat_images(given, config)
+    before, after = Preprocessing(steps, flat), Postprocessing(ends)
     facts.say("Images", _channels(channels_of(given, before)))
     facts.say("Classes", _listed(classes_of(result, after)[0]))
     if later:
@@ -76,8 +86,9 @@ def _monai(folder: Path) -> Facts:
         facts.say("Before the network", _names(steps) or "nothing")
         facts.say("After the network", _names(ends) or "nothing")
         item = config.get("inferer")
-        windows, _, odd = inferer(item) if item is not None else ({}, {}, {})
-        patch = " x ".join(str(n) for n in reversed(windows.get("patch", [])))
+        windows, _, odd = inferer(item, flat) if item is not None else ({}, {}, {})
+        sizes = windows.get("patch", [])[::-1]
+        patch = " x ".join(str(n) for n in (sizes[1:] if sizes[:1] == [1] else sizes))
         facts.say("Runs", f"in windows of {patch} voxels" if patch else "on the whole image")
         unknown = {**before.unknown, **after.unknown, **odd}
         if unknown:

@@ -18,8 +18,8 @@ from .bundles import Raw, bundle_network, manifest_of, named_classes, plain_id, 
 from .converted import Converted, ImportOptions, Probe
 from .environment import Interpreter, environment, run_script
 from .monai_chain import chain_of, finished, loaded, probe
-from .monai_config import INFERENCE, TRAIN, Code, find, read_config
-from .monai_output import Postprocessing, inferer, network_definition
+from .monai_config import INFERENCE, TRAIN, Code, Config, find, read_config, target_name
+from .monai_output import Postprocessing, inferer, network_definition, turned_for_slices
 from .monai_transforms import Preprocessing
 
 REQUIREMENTS = "monai-requirements.txt"
@@ -69,6 +69,11 @@ def tensors_of(metadata: Raw) -> tuple[Raw, Raw]:
     return inputs[0], outputs[0]
 
 
+def takes_flat_images(given: Raw, config: Config) -> bool:
+    """Whether the bundle's images are flat: 2D, and no inferer that cuts volumes into slices."""
+    return len(given.get("spatial_shape", [])) == 2 and target_name(config.get("inferer")) != "SliceInferer"
+
+
 def channels_of(given: Raw, before: Preprocessing) -> list[Raw]:
     """Name and modality codes of each channel."""
     count = int(given.get("num_channels", 1))
@@ -116,7 +121,6 @@ class _Bundle:
         self.metadata = read_description(self.place / "metadata.json")
         self.notes: list[str] = []
         self.given, self.result = tensors_of(self.metadata)
-        self.dims = len(self.given.get("spatial_shape", [])) or 3
 
     def convert(self) -> tuple[Raw, Converted]:
         with ExitStack() as stack:
@@ -129,9 +133,11 @@ class _Bundle:
                 self.notes.append(
                     "The bundle has no inference.json: orientation, spacing and intensity steps are not known to it."
                 )
-            before = Preprocessing(self.config.get("preprocessing", "preprocessing_transforms", "pre_transforms"))
+            self.flat = takes_flat_images(self.given, self.config)
+            steps = self.config.get("preprocessing", "preprocessing_transforms", "pre_transforms")
+            before = Preprocessing(steps, self.flat)
             after = Postprocessing(self.config.get("postprocessing", "postprocessing_transforms", "post_transforms"))
-            ours, theirs, odd = self._inferer()
+            ours, theirs, odd = self._inferer(before)
             self._ask({**before.unknown, **after.unknown, **odd})
             self.notes += after.notes
             channels = channels_of(self.given, before)
@@ -179,13 +185,20 @@ class _Bundle:
 
     # -- parts ----------------------------------------------------------------------------------------------
 
-    def _inferer(self) -> tuple[Raw, Raw, dict[str, str]]:
+    def _inferer(self, before: Preprocessing) -> tuple[Raw, Raw, dict[str, str]]:
         item = self.config.get("inferer")
         if item is None:
             self.notes.append("The bundle names no inferer: the whole image is given to the network at once.")
-        if self.dims == 2:
-            return {"mode": "slicewise", "plane": "axial"}, {"kind": "SimpleInferer"}, {}
-        return inferer(item)
+        ours, theirs, odd = inferer(item, self.flat)
+        slices = theirs.get("kind") == "SliceInferer"
+        self.dims = 2 if self.flat or slices else 3
+        if slices:
+            before.steps.append({"step": "permute", "axes": turned_for_slices(theirs["spatial_dim"])})
+        if self.flat:
+            self.notes.append(
+                "The bundle is for flat images. Of a volume each slice is run; values are normalised over all of it."
+            )
+        return ours, theirs, odd
 
     # -- network --------------------------------------------------------------------------------------------
 
@@ -202,9 +215,6 @@ class _Bundle:
                 facts={"framework": "MONAI bundle", "monai": self.metadata.get("monai_version")},
             )
         patch, fixed = self._patch(before, ours)
-        own = self.dims == 3
-        if not own:
-            self.notes.append("The whole chain was not compared with MONAI: this is done for 3D networks.")
         with tempfile.TemporaryDirectory(prefix="medseg-convert-") as scratch:
             place = Path(scratch)
             request: dict[str, Any] = {
@@ -212,8 +222,8 @@ class _Bundle:
                 "allowed": sorted(NETWORKS), "channels": channels, "patch": patch, "fixed": fixed,
                 "output": str(place / "model.onnx"), "probe": str(place / "probe.npz"),
                 "chain": str(place / "chain.npz"), "keys": before.keys, "image_key": before.image,
-                "images": channels, "inferer": theirs, "image": probe(before, patch),
-                "before": loaded(before) if own else None, "after": finished(after, activation),
+                "images": channels, "inferer": theirs, "image": probe(before, patch, flat=self.flat),
+                "before": loaded(before), "after": finished(after, activation),
             }  # fmt: skip
             answer = run_script(
                 self.interpreter,
@@ -277,16 +287,16 @@ class _Bundle:
         return None, why
 
     def _patch(self, before: Preprocessing, ours: Raw) -> tuple[list[int], bool]:
-        """(size x, y, z that the network is traced with, whether it can take no other)."""
+        """(size x, y and z that the network is traced with, whether it can take no other)."""
         if ours["mode"] == "sliding_window":
-            return list(reversed(ours["patch"])), True
+            return list(reversed(ours["patch"]))[3 - self.dims :], True
         size: list[int | None] = [None] * 3
         for step in before.steps:
             if step["step"] in ("resize_within", "crop_centre", "pad") and step.get("size"):
                 size = [new if new is not None else old for new, old in zip(step["size"], size, strict=True)]
-        if self.dims == 3 and all(size):
+        if all(size[: self.dims]):
             last = next((s for s in reversed(before.steps) if s["step"] in ("resize_within", "crop_centre")), None)
-            return [int(n or 0) for n in reversed(size)], last is not None
+            return [int(n or 0) for n in reversed(size[: self.dims])], last is not None
         shape = [n if isinstance(n, int) else 64 for n in self.given.get("spatial_shape", [64] * self.dims)]
         return shape, False
 
@@ -303,9 +313,8 @@ class _Bundle:
             classes = [{**c, "threshold": limit} for c in classes]
         logits = not _ends_active(model)
         output: Raw = {"activation": activation, "logits": logits}
-        if self.dims == 3:
-            restore = after.restore if logits or after.restore != "logits" else "probabilities"
-            output |= {"way_back": "steps", "restore": restore}
+        restore = after.restore if logits or after.restore != "logits" else "probabilities"
+        output |= {"way_back": "steps", "restore": restore}
         onnx_tidy.open_batch(model)
         return manifest_of(
             plain_id(title), title, "segmentation", model, self.dims,
@@ -321,7 +330,7 @@ class _Bundle:
                 "citation": "; ".join(str(r) for r in metadata.get("references", [])),
             },
             channels=channels,
-            preprocessing=before.steps if self.dims == 3 else _flat(before.steps, self.notes),
+            preprocessing=before.steps,
             inference=ours, output=output, classes=classes,
             postprocessing=_cleaning(after.cleaning, classes),
         )  # fmt: skip
@@ -353,18 +362,6 @@ def _cleaning(steps: list[Raw], classes: list[Raw]) -> list[Raw]:
         names = [c["name"] for c in classes if labels is None or c["value"] in labels]
         made.append({**step, "segments": names})
     return made
-
-
-def _flat(steps: list[Raw], notes: list[str]) -> list[Raw]:
-    """The steps that make sense for slices; the others are told."""
-    kept = [s for s in steps if s["step"] in ("clip", "affine", "standardise", "rescale", "resize_within")]
-    for step in kept:
-        if step["step"] == "resize_within":
-            step["step"] = "resize"
-    left = [s["step"] for s in steps if s not in kept and s["step"] not in ("permute", "orient")]
-    if left:
-        notes.append(f"For slices these steps were left out: {', '.join(left)}.")
-    return kept
 
 
 def _ends_active(model: onnx.ModelProto) -> bool:

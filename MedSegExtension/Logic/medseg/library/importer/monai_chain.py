@@ -20,8 +20,13 @@ class Steps(Protocol):
     steps: list[Raw]
 
 
-def probe(before: Steps, patch: list[int], bounds: list[float] | None = None) -> Raw:
-    """Size and spacing (x, y, z) of the probe image, and the range of its values."""
+def probe(before: Steps, patch: list[int], bounds: list[float] | None = None, *, flat: bool = False) -> Raw:
+    """Size and spacing (x, y, z; x, y where ``flat``) of the probe image, and the range of its values.
+
+    ``patch``: x, y, z, or of a network of slices two of them.
+    """
+    if len(patch) == 2:
+        patch = [*patch, 1] if flat else [max(patch)] * 3
     spacing = [1.0, 1.0, 1.0]
     code = "SAR"
     low, high = (float(bounds[0]), float(bounds[1])) if bounds else (0.0, 200.0)
@@ -36,6 +41,8 @@ def probe(before: Steps, patch: list[int], bounds: list[float] | None = None) ->
     # A NIfTI header holds single precision: the spacing that MONAI reads is that, and halves are then no ties.
     own = [float(np.float32(s * f)) for s, f in zip(spacing, (0.9, 1.15, 0.85), strict=True)]
     size = [max(8, math.ceil(n * s / o)) for n, s, o in zip(size, spacing, own, strict=True)]
+    if flat:
+        return {"size": size[:2], "spacing": own[:2], "low": low, "high": high}
     # The image's own axes are L, P, S; those of the network go in the order of the code.
     axes = [next(a for a, pair in enumerate(("RL", "AP", "SI")) if c in pair) for c in reversed(code)]
     back = [axes.index(a) for a in range(3)]
@@ -83,8 +90,9 @@ def chain_of(path: Path, framework: str, activation: str) -> Chain | None:
     if not path.is_file():
         return None
     with np.load(path, allow_pickle=False) as stored:
-        spacing = [float(s) for s in stored["spacing"].tolist()]
-        result = stored["result"].transpose(0, 3, 2, 1)
-        image = stored["image"].transpose(0, 3, 2, 1)
+        spacing = [*(float(s) for s in stored["spacing"].tolist()), 1.0]
+        # Flat images have no third axis.
+        volumes = [a if a.ndim == 4 else a[..., np.newaxis] for a in (stored["result"], stored["image"])]
+        result, image = (a.transpose(0, 3, 2, 1) for a in volumes)
     labels = result if activation == "sigmoid" else result[0]
     return Chain(framework, image, (spacing[0], spacing[1], spacing[2]), "LPS", labels)

@@ -224,11 +224,11 @@ def own_chain(torch, network, request, folder):
     import monai
     import nibabel
     import numpy as np
-    from monai.inferers import SimpleInferer, SlidingWindowInferer
+    from monai.inferers import SimpleInferer, SliceInferer, SlidingWindowInferer
 
     say("running MONAI's own chain on a probe image")
     image, spacing = probe_image(request)
-    affine = np.diag([-spacing[0], -spacing[1], spacing[2], 1.0])
+    affine = np.diag([-spacing[0], -spacing[1], *spacing[2:], *[1.0] * (4 - len(spacing))])
     paths = []
     for n, channel in enumerate(image):
         paths.append(str(folder / f"probe{n}.nii.gz"))
@@ -242,7 +242,7 @@ def own_chain(torch, network, request, folder):
     if kind == "SimpleInferer":
         run = SimpleInferer()
     else:
-        run = SlidingWindowInferer(sw_batch_size=1, **plan)
+        run = (SliceInferer if kind == "SliceInferer" else SlidingWindowInferer)(sw_batch_size=1, **plan)
     key = request["image_key"]
     x = data[key]
     found = run(x[None].as_tensor() if hasattr(x, "as_tensor") else x[None], network)

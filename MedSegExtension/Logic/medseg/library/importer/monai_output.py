@@ -6,7 +6,7 @@ from typing import Any
 
 from .bundles import Raw
 from .monai_config import target_name
-from .monai_transforms import Arguments, NotMapped, literal, transforms_of, triple
+from .monai_transforms import Arguments, NotMapped, literal, transforms_of
 
 _NOTHING = {
     "EnsureType", "ToTensor", "SaveImage", "ToDevice", "CastToType", "SelectItems", "DeleteItems", "Identity",
@@ -128,25 +128,31 @@ def _for_pred(item: Raw) -> Raw:
     return {**own, "keys": "pred"}
 
 
-def inferer(item: Any) -> tuple[Raw, Raw, dict[str, str]]:
-    """(inference of the manifest, the same for MONAI, what is not known)."""
+def inferer(item: Any, flat: bool = False) -> tuple[Raw, Raw, dict[str, str]]:
+    """(inference of the manifest, the same for MONAI, what is not known); ``flat``: of flat images."""
     kind = target_name(item)
     if kind in ("", "SimpleInferer"):
-        return {"mode": "whole"}, {"kind": "SimpleInferer"}, {}
-    if kind not in ("SlidingWindowInferer", "SlidingWindowInfererAdapt"):
+        whole: Raw = {"mode": "slicewise", "plane": "acquisition", "batch": 1} if flat else {"mode": "whole"}
+        return whole, {"kind": "SimpleInferer"}, {}
+    if kind not in ("SlidingWindowInferer", "SlidingWindowInfererAdapt", "SliceInferer"):
         return {}, {}, {kind: "this inferer is not known to MedSeg"}
-    a = Arguments(item)
+    slices = kind == "SliceInferer"
+    a = Arguments(item, flat or slices)
     try:
         a.must(sigma_scale=0.125, padding_mode="constant", roi_weight_map=None, with_coord=False)
         a.used |= {
             "sw_batch_size", "sw_device", "device", "progress", "cache_roi_weight_map", "cpu_thresh", "buffer_steps",
             "buffer_dim",
         }  # fmt: skip
-        patch = [int(v) for v in triple(a.get("roi_size"), "roi_size")]
+        theirs: Raw = {"kind": "SlidingWindowInferer"}
+        if slices:
+            theirs = {"kind": "SliceInferer", "spatial_dim": int(a.get("spatial_dim", 0))}
+            if theirs["spatial_dim"] not in (0, 1, 2):
+                raise NotMapped(f"spatial_dim = {theirs['spatial_dim']}")
+        patch = [int(v) for v in a.axes("roi_size", still=1)]
         if min(patch) < 1:
             raise NotMapped(f"roi_size = {patch[::-1]}")
-        overlap = a.get("overlap", 0.25)
-        shares = [float(v) for v in triple(overlap, "overlap")]
+        shares = [float(v) for v in a.axes("overlap", 0.25, still=0)]
         mode = str(a.get("mode", "constant"))
         if mode not in ("constant", "gaussian"):
             raise NotMapped(f"mode = {mode}")
@@ -162,9 +168,17 @@ def inferer(item: Any) -> tuple[Raw, Raw, dict[str, str]]:
         "mode": "sliding_window", "patch": patch, "overlap": shares[0], "stride": stride,
         "blending": "gaussian_floor" if mode == "gaussian" else "constant", "pad_value": value,
     }  # fmt: skip
-    theirs: Raw = {"kind": "SlidingWindowInferer", "roi_size": patch[::-1], "overlap": shares[::-1], "mode": mode,
-                   "cval": value}  # fmt: skip
+    first = 1 if a.flat else 0
+    theirs |= {"roi_size": patch[::-1][first:], "overlap": shares[::-1][first:], "mode": mode, "cval": value}
+    if slices:
+        # Of each window's three axes the one that is cut into slices has no overlap.
+        theirs["overlap"].insert(theirs["spatial_dim"], 0.0)
     return ours, theirs, {}
+
+
+def turned_for_slices(spatial_dim: int) -> list[int]:
+    """The axes of the ``permute`` after which k is MONAI's axis ``spatial_dim`` and j, i are the other two in order."""
+    return {0: [0, 1, 2], 1: [0, 2, 1], 2: [1, 2, 0]}[spatial_dim]
 
 
 def network_definition(item: Any, allowed: frozenset[str]) -> tuple[Raw | None, str]:

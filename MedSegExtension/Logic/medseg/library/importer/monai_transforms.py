@@ -1,5 +1,7 @@
 """MONAI's transforms by name as steps of a manifest. MONAI's axes are x, y, z; a manifest counts k, j, i for them.
 
+A flat image has x, y: a manifest counts j, i for them, and k for the slices, which are images of their own.
+
 `preprocessing_steps` gives the steps, what MONAI is to run beside them, and the transforms that have no meaning here.
 """
 
@@ -23,9 +25,13 @@ class NotMapped(Exception):
 
 
 class Arguments:
-    """A transform's literal arguments, those that were looked at and those that must have their default."""
+    """A transform's literal arguments, those that were looked at and those that must have their default.
 
-    def __init__(self, values: Raw) -> None:
+    ``flat``: the transform is given flat images.
+    """
+
+    def __init__(self, values: Raw, flat: bool = False) -> None:
+        self.flat = flat
         self.values = {k: v for k, v in values.items() if k not in ("_target_", "_disabled_", "keys", "key", "_desc_")}
         self.used: set[str] = {"allow_missing_keys", "lazy", "overwriting_keys", "_mode_", "_requires_"}
 
@@ -44,6 +50,16 @@ class Arguments:
                 raise NotMapped(f"{name} differs from image to image")
             return value[0]
         return value
+
+    def axes(self, name: str, default: Any = None, *, still: float) -> list[Any]:
+        """The argument's numbers for i, j, k; of flat images ``still`` for k, what changes nothing there."""
+        value = self.get(name, default)
+        if not self.flat:
+            return triple(value, name)
+        values = list(value) if isinstance(value, list | tuple) else [value] * 2
+        if len(values) != 2:
+            raise NotMapped(f"{name} = {value}, where the network takes flat images")
+        return triple([still, *values], name)
 
     def must(self, **defaults: Any) -> None:
         """`NotMapped` where one of these has another value than its default."""
@@ -65,11 +81,13 @@ def triple(value: Any, what: str) -> list[Any]:
     return values[::-1]
 
 
-def _size(value: Any, what: str) -> list[int | None]:
-    return [int(v) if v > 0 else None for v in triple(value, what)]
+def _size(a: Arguments, name: str) -> list[int | None]:
+    return [int(v) if v > 0 else None for v in a.axes(name, still=-1)]
 
 
 def _orientation(a: Arguments) -> list[Raw]:
+    if a.flat:
+        raise NotMapped("it turns flat images")
     code = "RAS" if a.one("as_closest_canonical", False) else str(a.get("axcodes", ""))
     a.used |= {"axcodes", "labels"}
     code = code.upper()
@@ -86,17 +104,16 @@ def _spacing(a: Arguments) -> list[Raw]:
     mode = str(a.one("mode", "bilinear"))
     if mode not in ("bilinear", "nearest"):
         raise NotMapped(f"mode = {mode}")
-    wanted = a.get("pixdim")
-    values = triple(wanted, "pixdim")
+    values = a.axes("pixdim", still=-1)
     step: Raw = {
         "step": "resample_from_first",
         "spacing": [float(v) if v > 0 else None for v in values],
         "interpolation": "linear" if mode == "bilinear" else "nearest",
     }
-    low, high = a.get("min_pixdim"), a.get("max_pixdim")
-    if low is not None or high is not None:
+    ends = ("min_pixdim", "max_pixdim")
+    if any(a.get(name) is not None for name in ends):
         step["unless_between"] = [
-            [None] * 3 if bound is None else [float(v) for v in triple(bound, "min_pixdim")] for bound in (low, high)
+            [None] * 3 if a.get(name) is None else [float(v) for v in a.axes(name, still=0)] for name in ends
         ]
     return [step]
 
@@ -169,11 +186,10 @@ def _foreground(a: Arguments, keys: list[str]) -> list[Raw]:
     chosen = a.get("select_fn")
     if chosen is not None and not isinstance(chosen, Above):
         raise NotMapped(f"select_fn = {chosen}")
-    margin = a.get("margin", 0)
     step: Raw = {
         "step": "crop_box", "above": chosen.limit if isinstance(chosen, Above) else 0.0,
-        "margin": [int(v) for v in triple(margin, "margin")], "beyond": not a.get("allow_smaller", False),
-        "divisible": [int(v) for v in triple(a.get("k_divisible", 1), "k_divisible")],
+        "margin": [int(v) for v in a.axes("margin", 0, still=0)], "beyond": not a.get("allow_smaller", False),
+        "divisible": [int(v) for v in a.axes("k_divisible", 1, still=1)],
     }  # fmt: skip
     source, channels = a.get("source_key"), a.get("channel_indices")
     if channels is not None:
@@ -198,7 +214,7 @@ def _padding(a: Arguments, rule: Raw) -> Raw:
 
 
 def _pad_or_crop(a: Arguments) -> list[Raw]:
-    size = _size(a.get("spatial_size"), "spatial_size")
+    size = _size(a, "spatial_size")
     return [_padding(a, {"size": size}), {"step": "crop_centre", "size": size}]
 
 
@@ -206,10 +222,10 @@ def _resize(a: Arguments) -> list[Raw]:
     a.must(size_mode="all", anti_aliasing=False, anti_aliasing_sigma=None, align_corners=False)
     a.used |= {"dtype"}
     mode = str(a.one("mode", "area"))
-    known = {"area": "area", "trilinear": "linear", "nearest": "nearest"}
+    known = {"area": "area", "bilinear" if a.flat else "trilinear": "linear", "nearest": "nearest"}
     if mode not in known:
         raise NotMapped(f"mode = {mode}")
-    size = _size(a.get("spatial_size"), "spatial_size")
+    size = _size(a, "spatial_size")
     return [{"step": "resize_within", "size": size, "interpolation": known[mode]}]
 
 
@@ -221,12 +237,10 @@ _STEPS: dict[str, Callable[[Arguments], list[Raw]]] = {
     "ClipIntensityPercentiles": _clip_percentiles,
     "ScaleIntensity": _scale,
     "NormalizeIntensity": _normalise,
-    "SpatialPad": lambda a: [_padding(a, {"size": _size(a.get("spatial_size"), "spatial_size")})],
-    "BorderPad": lambda a: [
-        _padding(a, {"border": [int(v) for v in triple(a.get("spatial_border"), "spatial_border")]})
-    ],
-    "DivisiblePad": lambda a: [_padding(a, {"multiple": _size(a.get("k"), "k")})],
-    "CenterSpatialCrop": lambda a: [{"step": "crop_centre", "size": _size(a.get("roi_size"), "roi_size")}],
+    "SpatialPad": lambda a: [_padding(a, {"size": _size(a, "spatial_size")})],
+    "BorderPad": lambda a: [_padding(a, {"border": [int(v) for v in a.axes("spatial_border", still=0)]})],
+    "DivisiblePad": lambda a: [_padding(a, {"multiple": _size(a, "k")})],
+    "CenterSpatialCrop": lambda a: [{"step": "crop_centre", "size": _size(a, "roi_size")}],
     "ResizeWithPadOrCrop": _pad_or_crop,
     "Resize": _resize,
 }
@@ -248,9 +262,13 @@ def transforms_of(block: Any) -> list[Any]:
 
 
 class Preprocessing:
-    """``steps`` of the manifest; ``kept``: the transforms that MONAI runs beside them, literal; ``unknown``: words."""
+    """``steps`` of the manifest; ``kept``: the transforms that MONAI runs beside them, literal; ``unknown``: words.
 
-    def __init__(self, block: Any) -> None:
+    ``flat``: the images are flat.
+    """
+
+    def __init__(self, block: Any, flat: bool = False) -> None:
+        self.flat = flat
         self.steps: list[Raw] = []
         self.kept: list[Raw] = []
         self.unknown: dict[str, str] = {}
@@ -262,7 +280,7 @@ class Preprocessing:
             self._take(item)
         if not any(s["step"] == "orient" for s in self.steps):
             # MONAI takes an image in the order x, y, z in which it is stored.
-            self.steps.insert(0, {"step": "permute", "axes": [2, 1, 0]})
+            self.steps.insert(0, {"step": "permute", "axes": [1, 0, 2] if flat else [2, 1, 0]})
 
     def _take(self, item: Any) -> None:
         name = target_name(item)
@@ -282,7 +300,7 @@ class Preprocessing:
                 raise NotMapped("it is applied to some of the images only")
             if isinstance(item.get("_disabled_"), Code):
                 raise NotMapped("whether it is switched on is an expression")
-            arguments = Arguments(item)
+            arguments = Arguments(item, self.flat)
             if kind == "CropForeground":
                 self.steps += _foreground(arguments, self.keys)
             elif kind in _STEPS:
