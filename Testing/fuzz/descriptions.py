@@ -165,6 +165,20 @@ def _monai() -> Files:
     }
 
 
+def _slices() -> Files:
+    """A network of slices: flat sizes, an inferer that cuts volumes."""
+    steps = [*_INFERENCE["preprocessing"]["transforms"], {"_target_": "CropForegroundd", "keys": "image", "margin": 2}]
+    windows = {"_target_": "SliceInferer", "roi_size": [64, 48], "spatial_dim": 2, "overlap": 0.25}
+    flat = json.loads(json.dumps(_METADATA))
+    flat["network_data_format"]["inputs"]["image"]["spatial_shape"] = [64, 48]
+    plan = {**_INFERENCE, "preprocessing": {"_target_": "Compose", "transforms": steps}, "inferer": windows}
+    shape, nodes = (1, 1, None, None), [onnx.helper.make_node("Concat", ["x", "x", "x"], ["y"], axis=1)]
+    model = network(shape, classes=3, nodes=nodes).SerializeToString()
+    return {
+        "b/configs/metadata.json": _json(flat), "b/configs/inference.json": _json(plan), "b/models/model.onnx": model,
+    }  # fmt: skip
+
+
 def _tfjs() -> Files:
     with tempfile.TemporaryDirectory() as folder:
         meshnet(Path(folder))
@@ -222,6 +236,14 @@ KINDS = [
         lambda folder: looked_at_and_imported(folder, "b"),
         json=True,
         damage=("b/configs/inference.json",),
+    ),
+    Kind(
+        "monai-slices",
+        "descriptions",
+        _slices,
+        lambda folder: looked_at_and_imported(folder, "b"),
+        json=True,
+        damage=("b/configs/metadata.json", "b/configs/inference.json"),
     ),
     Kind("recipe", "descriptions", _recipe, lambda folder: read_recipe(folder / "recipe.json"), json=True),
     Kind(

@@ -1,8 +1,12 @@
-"""Folders of models that describe themselves in other ways than JSON: Raidionics, Auto3DSeg."""
+"""Folders of models that describe themselves in other ways than JSON: Raidionics, Auto3DSeg; checkpoints of PyTorch."""
 
 from __future__ import annotations
 
+import io
 import json
+import pickle
+import zipfile
+from collections import OrderedDict
 from pathlib import Path
 
 import onnx
@@ -17,6 +21,7 @@ from medseg.library.importer.formats import detect_kind
 from medseg.library.importer.monai import NETWORKS
 from medseg.library.importer.monai_config import Config
 from medseg.library.importer.monai_output import network_definition
+from medseg.library.importer.pickle_names import check_weights_only
 from medseg.model.manifest.steps import PreprocessingStep
 
 from .kind import Files, Kind
@@ -48,6 +53,19 @@ _SETTINGS = {
     "sigmoid": False,
 }  # fmt: skip
 _LABELS = "LabelValue,Name,Extra\n0,background,\n1,liver,x\n2,spleen,\n"
+
+
+def _checkpoint() -> Files:
+    """What PyTorch writes around its tensors: a zip with a pickle and numbers."""
+    content = {
+        "network_weights": OrderedDict(a=1.0, b=[2, 3]), "init_args": {"fold": 0, "configuration": "3d_fullres"},
+        "inference_allowed_mirroring_axes": (0, 1, 2), "trainer_name": "nnUNetTrainer",
+    }  # fmt: skip
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("checkpoint_final/data.pkl", pickle.dumps(content, 2))
+        archive.writestr("checkpoint_final/data/0", bytes(64))
+    return {"fold_0/checkpoint_final.pth": out.getvalue()}
 
 
 def _raidionics() -> Files:
@@ -91,6 +109,7 @@ KINDS = [
         "raidionics", "descriptions", _raidionics, lambda folder: looked_at_and_imported(folder, "MRI_Tumor"),
         damage=("MRI_Tumor/pre_processing.ini",),
     ),
+    Kind("checkpoint", "models", _checkpoint, lambda folder: check_weights_only(folder / next(iter(_checkpoint())))),
     Kind("auto3dseg-settings", "descriptions", _auto3dseg, _read_auto3dseg, json=True, damage=("settings.json",)),
     Kind("auto3dseg-labels", "descriptions", _auto3dseg, _read_auto3dseg, damage=("labels.csv",)),
 ]  # fmt: skip

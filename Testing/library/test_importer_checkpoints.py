@@ -71,6 +71,18 @@ def test_a_name_that_is_put_together_while_unpickling_is_refused(tmp_path: Path)
         check_weights_only(checkpoint(tmp_path / "fold_0" / "x.pth", tricky))
 
 
+@pytest.mark.parametrize(("at", "value"), [(8, 1), (10, 99)])
+def test_a_member_that_cannot_be_unpacked_is_damage(tmp_path: Path, at: int, value: int) -> None:
+    """An archive whose directory says encrypted, or an unknown method, is told as a file to get again."""
+    file = checkpoint(tmp_path / "fold_0" / "x.pth", {"network_weights": {}})
+    data = bytearray(file.read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    data[entry + at] = value
+    file.write_bytes(data)
+    with pytest.raises(ModelError, match="is no checkpoint of PyTorch, or is cut off"):
+        check_weights_only(file)
+
+
 def test_what_nnunet_writes_passes(tmp_path: Path) -> None:
     content = {
         "network_weights": collections.OrderedDict(), "logging": {"loss": [np.float64(1), np.float32(2)]},

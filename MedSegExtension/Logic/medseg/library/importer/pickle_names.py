@@ -9,6 +9,7 @@ from __future__ import annotations
 import pickletools
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def check_weights_only(path: Path) -> None:
                             f"{where} holds more than weights (it asks for {name.replace(' ', '.')}); loading it would "
                             "run code, so it was not opened. Get it from its authors, or ask them for one of weights."
                         )
-    except (zipfile.BadZipFile, OSError, ValueError, EOFError, IndexError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, IndexError, RuntimeError) as error:
+        # RuntimeError: a member that says it is encrypted, or packed in a way that is not known.
         raise damaged from error
 
 
