@@ -15,6 +15,7 @@ from medseg.result import Result
 
 from .arrays import array_of, fill_image, grid_of, ijk_to_ras, unique_name
 from .hierarchy import MODALITY, attribute_of, item_of, place_beside, subject_hierarchy
+from .stored_axes import slices_were_reversed
 
 # DICOM keyword -> tag of the values that preprocessing steps may need; none of them says who the patient is.
 _STEP_TAGS = {
@@ -36,7 +37,8 @@ def volume_from_node(node: Any) -> Volume:
     The array (K, J, I) or (K, J, I, C) is a read-only view of the node's memory. The grid is the node's own space in
     LPS: parent transforms are left out, so that the result can be put under the same transform. The modality and the
     DICOM values that steps need (and each slice's SOP Instance UID) come from the subject hierarchy and the
-    application's DICOM database where the volume was loaded from DICOM.
+    application's DICOM database where the volume was loaded from DICOM. The tag ``SlicesReversed`` says that Slicer
+    turned the slices of the file round.
 
     Raises `InputError` where ``node`` is not a volume or holds no voxels.
     """
@@ -46,6 +48,8 @@ def volume_from_node(node: Any) -> Volume:
     array = array_of(node.GetImageData())
     array.flags.writeable = False
     tags = _dicom_tags(node, grid)
+    if slices_were_reversed(node, grid):
+        tags["SlicesReversed"] = True
     modality = node.GetAttribute(MODALITY) or tags.pop("Modality", None)
     if not modality and node.GetScene() is not None:
         modality = attribute_of(node.GetScene(), node, MODALITY)

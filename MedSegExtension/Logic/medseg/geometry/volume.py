@@ -37,7 +37,8 @@ class Volume:
     name; never a patient name). ``tags``: the few non-identifying DICOM values that steps need, by keyword
     (BitsStored, PixelRepresentation, RescaleSlope, RescaleIntercept, PhotometricInterpretation,
     WindowCenter, WindowWidth), ``SOPInstanceUID`` as a list of one for each slice, and ``SpacingAssumed`` or
-    ``SpacingAtDetector`` (True) where readers know that the spacing is not the patient's. ``stack``: the acquired
+    ``SpacingAtDetector`` (True) where readers know that the spacing is not the patient's; ``SlicesReversed`` (True)
+    where k runs the other way in the file that this was read from, as Slicer does it. ``stack``: the acquired
     slices where `grid` had to be made regular.
     ``warnings``: what reading found (gantry tilt, missing slices, assumed spacing), as sentences with numbers.
     ``frames``: what each frame is (a time, an echo, a b-value) where the last axis of ``array`` counts frames.

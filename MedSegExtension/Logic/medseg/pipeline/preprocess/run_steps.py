@@ -14,7 +14,7 @@ from ...geometry.grid import Grid
 from ...geometry.resample import lattice_map, resample
 from ...geometry.volume import Volume
 from ...model.manifest.schema import Manifest
-from ...model.manifest.steps import AppendLabels, CropBox, Window
+from ...model.manifest.steps import AppendLabels, CropBox, Orient, Window
 from ...monitor import Monitor
 from ...result import Result
 from .intensity import apply_intensity
@@ -24,6 +24,7 @@ from .state import Prepared
 
 # Voxels of a volume whose network input is large enough to be made slice by slice.
 _WORTH_WAITING = 1 << 23
+_OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 
 WindowOverride = Sequence[tuple[float, float]]
 
@@ -55,6 +56,10 @@ def prepare(
     state.keep_stored = any(isinstance(step, CropBox) and step.as_stored for step in manifest.preprocessing)
     state.keep_ways = manifest.output.way_back == "steps"
     state.note(f"input: {grid}, values {state.value_range()}")
+    if _is_taken_as_stored(manifest) and first.tags.get("SlicesReversed"):
+        code = grid.orientation[:2] + _OPPOSITE[grid.orientation[2]]
+        apply_spatial(Orient(step="orient", code=code), state, {}, monitor)
+        state.note(f"slices in the order of the file: {state.grid}")
     later: OnDemand | None = None
     for number, step in enumerate(manifest.preprocessing):
         monitor.checkpoint()
@@ -76,6 +81,11 @@ def prepare(
     if later is None:
         state.array = np.ascontiguousarray(state.array, dtype=np.float32)
     return state
+
+
+def _is_taken_as_stored(manifest: Manifest) -> bool:
+    """Whether the network gets voxels as stored. A classifier's rows stay the slices that are shown."""
+    return manifest.task == "segmentation" and not any(isinstance(s, Orient) for s in manifest.preprocessing)
 
 
 def _can_wait(manifest: Manifest, number: int, state: Prepared) -> bool:
