@@ -30,8 +30,6 @@ from medseg_mrml.reviewed import ReviewedNode
 from .work import Work
 
 Labels = npt.NDArray[Any]
-#: Degrees by which views are turned without a word.
-_TOLD_DEGREES = 1.0
 _POSITION = ("centre_r_mm", "centre_a_mm", "centre_s_mm")
 
 
@@ -63,9 +61,8 @@ class Reviewing:
         #: True where there are steps that no saved version holds.
         self.unsaved = self.review.steps > 0
         self.shown: ReviewedNode | None = self._show() if work.masks is not None else None
-        if (degrees := self._turned.turn(scene, work.volume)) > _TOLD_DEGREES:
-            words = _("The slice views were turned by {degrees} degrees, into the planes of the image.")
-            self.warnings.append(words.format(degrees=f"{degrees:.0f}"))
+        #: Degrees by which the slice views were turned into the planes of the image.
+        self.turned = self._turned.turn(scene, work.volume)
 
     def _fresh(self) -> Review:
         work = self.work

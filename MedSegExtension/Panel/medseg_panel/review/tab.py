@@ -29,6 +29,8 @@ from .threshold import ThresholdSection
 _DRAWN, _COUNTED = 150, 400
 #: Milliseconds after which the finding that is looked at is kept as the one to go on with.
 _PLACE = 1000
+#: Degrees by which views are turned without a word.
+_TOLD_DEGREES = 1.0
 #: Letters of the status that are shown; all are in its tool tip.
 _LONG = 260
 
@@ -43,7 +45,7 @@ class ReviewTab:
         self._neighbours = neighbours
         self.reviewing: Any = None
         self._run: FinishedRun | None = None
-        self._seen = self._write_due = False
+        self._seen = self._write_due = self._turned_told = False
         self._words = ""
         self.ui = ReviewWidgets(self._scene)
         self.widget = self.ui.page
@@ -159,7 +161,7 @@ class ReviewTab:
         self._apply_fade()
         self._update()
         self._show_changes()
-        sentences = [*(told or []), *self.reviewing.warnings]
+        sentences = [*(told or []), *self.reviewing.warnings, *self._turned()]
         if sentences:
             self.say(" ".join(sentences))
         self.compare.offer(work.volume, self._node(), work.source)
@@ -167,6 +169,14 @@ class ReviewTab:
         if first:
             self.go(first)
         return True
+
+    def _turned(self) -> list[str]:
+        """That the views were turned, where they were: told once, it is no news at the next case."""
+        if self._turned_told or self.reviewing.turned < _TOLD_DEGREES:
+            return []
+        self._turned_told = True
+        words = _("The slice views were turned by {degrees} degrees, into the planes of the image.")
+        return [words.format(degrees=f"{self.reviewing.turned:.0f}")]
 
     def leave(self) -> None:
         """Close the open case; a corrected mask is saved as a version first."""
