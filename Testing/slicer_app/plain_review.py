@@ -23,6 +23,7 @@ from session import Session, equal, true
 def main() -> str:
     """Open each case, decide on a finding, save; what was done."""
     import importlib.util
+    import sys  # Slicer takes the name out of the script when it loads a module
 
     there = [name for name in EXTRA if importlib.util.find_spec(name) is not None]
     equal(there, [], "packages that a plain Slicer has not")

@@ -69,6 +69,8 @@ class RatingSection:
         for n in range(1, 6):
             button = qt.QPushButton(str(n))
             button.checkable = True
+            # Five buttons of the usual width would make the panel wider than its findings need.
+            button.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
             button.connect("clicked(bool)", lambda checked, n=n: self.rate(n))
             self.buttons[n] = button
         self.time = qt.QLabel()
