@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from typer.testing import CliRunner
 
@@ -52,6 +53,28 @@ def test_what_is_not_dicom_is_refused_before_the_run(tmp_path: Path) -> None:
     """A long run would end without the objects that were asked for."""
     done = medseg("run", "lungs-compact", _picture(tmp_path), "-o", tmp_path / "out", "--dicom")
     assert done["exit_code"] == 2 and "is not DICOM" in done["error"]["message"] and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "said"),
+    [
+        ("1.2.840.10008.1.2.4.201", "High-Throughput JPEG 2000"),  # which is not read
+        ("1.2.840.10008.1.2.4.90", "JPEG 2000 Image Compression (Lossless Only)"),  # of which the stream is none
+    ],
+)
+def test_compressed_films_that_cannot_be_decoded_are_an_error_and_leave_nothing(
+    tmp_path: Path, syntax: str, said: str
+) -> None:
+    """The user would find half of a result, or a traceback."""
+    film = write_film(tmp_path / "film.dcm", np.zeros((32, 32), np.uint8))
+    dataset = pydicom.dcmread(film)
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f" + bytes(62)])
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.save_as(film)
+    done = medseg("run", "lungs-compact", film, "-o", tmp_path / "out", "--dicom")
+    assert done["exit_code"] == 2 and said in str(done) and "film.dcm" in str(done), done
+    assert not (tmp_path / "out").exists()
 
 
 def _picture(folder: Path) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("Testing/slicer_app").resolve()
 sys.path.insert(0, str(HERE))
 
+import check_dicom  # noqa: E402
 import check_import  # noqa: E402
 import check_loading  # noqa: E402
 import check_review  # noqa: E402
@@ -33,6 +34,7 @@ def main() -> int:
     modules = (
         check_import, check_loading, check_runs, check_scene, check_speed,
         check_review, check_review_files, check_review_speed, check_review_cohort,
+        check_dicom,
     )  # fmt: skip
     checks = [(f"{n}", f) for module in modules for n, f in vars(module).items() if n.startswith("check_")]
     wanted = [a for a in sys.argv[1:] if not a.startswith("-")]

@@ -66,7 +66,13 @@ def read_frames(dataset: Any, path: Path) -> tuple[Array, bool]:
                 f"{path.name} is a compressed multi-frame image ({syntax.name}), which is not supported; "
                 "decompress it (for example with dcmdjpeg or gdcmconv --raw) and try again."
             )
-        array = read_itk(path).array
+        try:
+            array = read_itk(path).array
+        except InputError as error:
+            raise InputError(
+                f"{path.name} is compressed ({syntax.name}) and could not be decompressed: it is damaged, or that "
+                "compression is not supported; decompress it (for example with gdcmconv --raw) and try again."
+            ) from error
         if array.dtype == np.int32 and array.min() >= -32768 and array.max() <= 32767:
             array = array.astype(np.int16)  # GDCM widens whatever it rescales
         done = "ModalityLUTSequence" not in dataset
