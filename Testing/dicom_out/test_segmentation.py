@@ -377,3 +377,27 @@ def test_classes_of_several_layers_that_do_not_overlap_are_not_called_overlappin
     assert pydicom.dcmread(file).SegmentsOverlap == "NO"
     found = masks_on_frames(file, read_source(path))
     assert all(np.array_equal(found[f"row {n}"], result.mask(f"row {n}")) for n in range(12))
+
+
+def test_a_film_may_be_given_a_plane_which_is_told(tmp_path: Path) -> None:
+    """Web viewers and Slicer's own plugin would show nothing on a film."""
+    path, _ = source_of("film", tmp_path)
+    result, monitor = result_of(path), Monitor()
+    options = DicomOptions("both", report=False, film_plane=True)
+    files = write_dicom(result, path, tmp_path / "out", options=options, monitor=monitor)
+    assert any("no place in the patient" in w for w in monitor.warnings)
+    made = pydicom.dcmread(files[0])
+    assert made.FrameOfReferenceUID and "FrameOfReferenceUID" not in pydicom.dcmread(path)
+    assert [float(v) for v in made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing] == [
+        0.5,
+        0.5,
+    ]
+    assert all("PlanePositionSequence" in frame for frame in made.PerFrameFunctionalGroupsSequence)
+    for file in files:
+        read = read_segmentation(file)  # on the film, as without a plane
+        assert read.grid.same_as(result.grid)
+        assert all(np.array_equal(mask, result.mask(name)) for name, mask in read.masks().items())
+    tool = program("dciodvfy")
+    if tool is not None:
+        said = subprocess.run([tool, "-new", str(files[0])], capture_output=True, text=True).stderr
+        assert "Error" not in said, said

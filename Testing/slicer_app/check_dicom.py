@@ -62,6 +62,8 @@ def _there_and_back(session: Session, images: Path, name: str) -> str:
 
     widget = session.widget
     true(widget is not None, "the module has no widget")
+    slicer.util.selectModule("DICOM")  # its browser opens the user's database when it is first shown
+    common.pause(1.0)
     with tempfile.TemporaryDirectory() as folder:
         before = DICOMUtils.openTemporaryDatabase(str(Path(folder) / "database"))
         try:
@@ -107,6 +109,7 @@ def _show_database(name: str) -> None:
         for found in slicer.util.findChildren(browser, table):
             found.selectFirst()
     common.pause(1.0)
+    true(slicer.dicomDatabase.isOpen, "Slicer's DICOM database was closed")
     common.picture(name)
 
 

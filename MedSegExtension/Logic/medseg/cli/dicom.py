@@ -35,6 +35,9 @@ def dicom(
         str, typer.Option("--dicom-form", metavar="binary|labelmap|both", help="Form of the masks.")
     ] = "binary",
     deidentify: Annotated[bool, typer.Option("--deidentify", help="DICOM objects that name nobody.")] = False,
+    film_plane: Annotated[
+        bool, typer.Option("--film-plane", help="Masks on films get a made-up plane, which OHIF and Slicer need.")
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace earlier objects in the output folder.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and details on stderr.")] = False,
@@ -48,7 +51,7 @@ def dicom(
         from ..io.dicom_source import read_source
         from ..review.case_file import newest_mask, read_case
 
-        options = dicom_options(form, deidentify)
+        options = dicom_options(form, deidentify, film_plane)
         if not force and output.is_dir() and any(output.glob("*.dcm")):
             raise OutputError(f"{output} holds DICOM files already; choose another folder, or --force.")
         monitor = command.monitor()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from ..geometry.grid import Grid
 from ..io.dicom_source import DicomSource
 from ..result import Result, SegmentClass, classes_of
 from .codes import segment_codes
+from .film import place_film
 from .frames import onto_frames
 from .identity import duplicate
 from .library import highdicom, quietly
@@ -117,7 +117,7 @@ def _build(
         if source.multi_frame:
             _name_the_frames(made, source)
         if source.film:
-            _place_film(made, source)
+            place_film(made, source)
         _add_modifiers(made, classes, numbers)
     return made
 
@@ -139,15 +139,6 @@ def _name_the_frames(made: Any, source: DicomSource) -> None:
     for one in references.values():
         if "ReferencedFrameNumber" in one:
             one.ReferencedFrameNumber = source.frames[int(one.ReferencedFrameNumber) - 1].number
-
-
-def _place_film(made: Any, source: DicomSource) -> None:
-    """What a film's segmentation needs beyond what highdicom takes over: which way it faces, and its spacing."""
-    header = source.headers[0]
-    made.PatientOrientation = header.get("PatientOrientation") or ""
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing"):
-        if keyword in header:
-            made[keyword] = copy(header[keyword])
 
 
 def _described(item: SegmentClass, number: int, algorithm: Any) -> Any:

@@ -13,6 +13,7 @@ from ..errors import InputError, OutputError
 from ..io.dicom_source import DicomSource, read_source
 from ..monitor import Monitor
 from ..result import Result, SegmentClass
+from .film import give_plane
 from .identity import mark_deidentified, prepared
 from .library import highdicom, quietly
 from .origin import Origin
@@ -26,20 +27,24 @@ FORMS: tuple[Form, ...] = ("binary", "labelmap", "both")
 
 @dataclass(frozen=True)
 class DicomOptions:
-    """``form``: of the masks. ``deidentified``: nobody is named. ``report``: also the Structured Report."""
+    """``form``: of the masks. ``deidentified``: nobody is named. ``report``: also the Structured Report.
+
+    ``film_plane``: masks on films lie in a plane that is made up, which viewers of slices need to show them.
+    """
 
     form: Form = "binary"
     deidentified: bool = False
     report: bool = True
+    film_plane: bool = False
 
     def __post_init__(self) -> None:
         if self.form not in FORMS:
             raise InputError(f"{self.form!r} is no form of DICOM masks; they are: {', '.join(FORMS)}.")
 
 
-def dicom_options(form: str, deidentified: bool) -> DicomOptions:
+def dicom_options(form: str, deidentified: bool, film_plane: bool = False) -> DicomOptions:
     """The options as a command line gives them. Raises `InputError` where ``form`` is none."""
-    return DicomOptions(form, deidentified)  # type: ignore[arg-type]
+    return DicomOptions(form, deidentified, film_plane=film_plane)  # type: ignore[arg-type]
 
 
 def check_source(source: DicomSource, options: DicomOptions, monitor: Monitor) -> DicomSource:
@@ -100,6 +105,13 @@ def build(
         monitor.progress(1, 3, "DICOM probabilities")
         made += probabilities(result, source, origin)
         monitor.checkpoint()
+    if options.film_plane and source.film:
+        for one in made:
+            give_plane(one.dataset, source)
+        monitor.warn(
+            f"{source.name} is a film, which has no place in the patient: the one that its segments have now is made "
+            "up, in a frame of reference of their own."
+        )
     objects = {one.file: one.dataset for one in made}
     if options.report:
         monitor.progress(2, 3, "DICOM report")

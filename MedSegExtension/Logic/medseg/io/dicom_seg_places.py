@@ -15,6 +15,8 @@ import pydicom
 
 from ..errors import InputError
 from ..geometry.grid import Grid
+from ..geometry.volume import PROJECTIONS
+from .dicom_series import MODALITY_OF_CLASS
 from .dicom_stack import Slice, lie, volume_grid
 from .pictures import film_grid as frontal_film
 from .xray import faced
@@ -47,11 +49,18 @@ class Placed:
 
 
 def is_film(dataset: Any, groups: list[Any]) -> bool:
-    """Whether its frames have no place in the patient, as those of a segmentation of a film."""
+    """Whether its frames lie on a film: they have no place in the patient, or one that was made up for a film."""
     shared = _shared(dataset)
-    return "PlanePositionSequence" not in shared and not any("PlanePositionSequence" in g for g in groups) and (
-        "PlaneOrientationSequence" not in shared and "FrameOfReferenceUID" not in dataset
-    )  # fmt: skip
+    placed = any("PlanePositionSequence" in group for group in (shared, *groups))
+    if not placed and "PlaneOrientationSequence" not in shared and "FrameOfReferenceUID" not in dataset:
+        return True
+    sources = [
+        str(image.get("ReferencedSOPClassUID", ""))
+        for group in (shared, *groups)
+        for derivation in group.get("DerivationImageSequence") or []
+        for image in derivation.get("SourceImageSequence") or []
+    ]
+    return bool(sources) and all(MODALITY_OF_CLASS.get(uid) in PROJECTIONS for uid in sources)
 
 
 def film_grid(dataset: Any, size: tuple[int, int], told: list[str], name: str) -> Grid:
