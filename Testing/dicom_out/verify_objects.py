@@ -85,6 +85,7 @@ def cases(folder: Path) -> Iterator[Case]:
     film = sitk.GetArrayFromImage(sitk.ReadImage(str(REAL_DATA / "images/chest-xray/1.jpg"), sitk.sitkUInt8))
     yield by_command("chest film (real picture as DX)", "lungs-compact",
                      write_film(folder / "film.dcm", np.ascontiguousarray(film)), folder / "film")  # fmt: skip
+    yield in_a_plane(folder / "film", folder / "film.dcm", folder / "film-plane")
     flair = next((REAL_DATA / "images" / "wmh").rglob("flair.nii*"))
     yield by_command("FLAIR (real volume as MR series)", "wmh-compact", as_mr(flair, folder / "mr"), folder / "wmh")
 
@@ -143,6 +144,15 @@ def by_command(name: str, model: str, images: Path, folder: Path) -> Case:
         written = read_segmentation(folder)
         masks = {c.name: on_frames(mask_of(written.layers, c.name), written.grid, source) for c in written.classes}
     return Case(name, images, source, sorted((folder / "dicom").iterdir()), masks)
+
+
+def in_a_plane(result: Path, film: Path, folder: Path) -> Case:
+    """The objects of ``result`` once more, in the plane that ``medseg dicom --film-plane`` makes up."""
+    arguments = ["dicom", str(result), str(film), "-o", str(folder), "--film-plane", "--dicom-form", "both"]
+    print(f"\n$ medseg {' '.join(arguments)}")
+    app(arguments, standalone_mode=False)
+    masks = read_segmentation(result).masks()
+    return Case("chest film, in a made-up plane", film, read_source(film), sorted(folder.iterdir()), masks)
 
 
 def on_frames(mask: np.ndarray, grid: Grid, source: DicomSource) -> np.ndarray:
@@ -254,6 +264,8 @@ def lying(mask: np.ndarray, grid: Grid, source: DicomSource) -> np.ndarray:
     """As `on_frames`, of a grid that covers only the frames that hold something."""
     from medseg.geometry.resample import resample
 
+    if source.film:  # it lies on its pixels, whatever plane was made up
+        return mask.reshape(source.frames[0].grid.shape)
     one = mask.astype(np.uint8)
     return np.concatenate([resample(one, grid, f.grid, interpolation="nearest", fill=0) for f in source.frames]) > 0
 

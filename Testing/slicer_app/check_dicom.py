@@ -145,6 +145,9 @@ def _right_click(session: Session, volume: Any, name: str) -> str:
     common.wait(lambda: session.panel.runs.running, 10)
     said = common.run_ended(session.widget)
     true("Done" in said, said)
+    bounds = [0.0] * 6
+    session.segmentation.GetRASBounds(bounds)
+    slicer.vtkMRMLSliceNode.JumpAllSlices(slicer.mrmlScene, *[sum(bounds[n : n + 2]) / 2 for n in (0, 2, 4)])
     common.pause(0.5)
     common.picture(f"dicom-{name}-3-result")
     return f"menu offered {len(seen)} models, {said}"
@@ -224,7 +227,31 @@ def _by_slicers_plugin(added: dict[str, str], volume: Any, wanted: np.ndarray, n
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
     slicer.util.selectModule("Data")
     common.picture(f"dicom-{name}-5-by-slicers-plugin")
-    return f"Slicer's plugin loads the same {int(mask.sum())} voxels, as {segmentation.GetName()}"
+    numbers = _report_by_slicers_plugin(added["SR"])
+    millilitres = float(mask.sum()) * float(np.prod(volume.GetSpacing())) / 1000
+    true(any(abs(n - millilitres) < 1e-3 * millilitres for n in numbers), f"{millilitres} ml is not in {numbers}")
+    return (
+        f"Slicer's plugins load the same {int(mask.sum())} voxels, as {segmentation.GetName()}, and a table of "
+        f"{len(numbers)} numbers with its {millilitres:.4g} ml"
+    )
+
+
+def _report_by_slicers_plugin(series: str) -> list[float]:
+    """The numbers in the table that Slicer's plugin for reports (TID 1500) makes."""
+    from DICOMLib import DICOMUtils
+
+    nodes = [slicer.mrmlScene.GetNodeByID(n) for n in DICOMUtils.loadSeriesByUID([series])]
+    tables = [n for n in nodes if n is not None and n.IsA("vtkMRMLTableNode")]
+    true(bool(tables), "Slicer's plugin made no table of the report")
+    found = []
+    for table in tables:
+        for row in range(table.GetNumberOfRows()):
+            for column in range(table.GetNumberOfColumns()):
+                try:
+                    found.append(float(table.GetCellText(row, column)))
+                except ValueError:  # a name
+                    continue
+    return found
 
 
 def _outside(code: str, *arguments: str) -> None:
