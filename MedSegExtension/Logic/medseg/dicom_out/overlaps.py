@@ -75,7 +75,7 @@ def joined(parts: Sequence[Any], source: DicomSource) -> Any:
         return whole
     pixels = _joined_pixels(parts)
     places = [frame_places(part, source) for part in parts]
-    ranks = {at: n for n, at in enumerate(sorted({at for own in places for _, at in own}), start=1)}
+    ranks = _ranks(parts, places)
     segments: list[Dataset] = []
     frames: list[Dataset] = []
     for part, own in zip(parts, places, strict=True):
@@ -96,6 +96,18 @@ def joined(parts: Sequence[Any], source: DicomSource) -> Any:
     whole.NumberOfFrames = len(frames)
     whole.SegmentsOverlap = "YES"
     return whole
+
+
+def _ranks(parts: Sequence[Any], places: Sequence[Sequence[tuple[int, int]]]) -> dict[int, int]:
+    """Source frame -> its number along the stack, counted in the direction in which highdicom counted the parts'."""
+    down = False
+    for part, own in zip(parts, places, strict=True):
+        frames = part.PerFrameFunctionalGroupsSequence
+        counted = {int(np.atleast_1d(f.FrameContentSequence[0].DimensionIndexValues)[-1]): at
+                   for f, (_, at) in zip(frames, own, strict=True)}  # fmt: skip
+        down = down or counted[min(counted)] > counted[max(counted)]
+    everything = sorted({at for own in places for _, at in own}, reverse=down)
+    return {at: n for n, at in enumerate(everything, start=1)}
 
 
 def _identify(frame: Dataset, number: int, rank: int) -> None:
