@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -19,6 +20,7 @@ from medseg.cohort.one_case import Job
 from medseg.output.files import write_map
 from medseg.pipeline.options import RunOptions
 from medseg.review.cases import find_cases
+from support.cohorts import make_images
 
 
 def command(source: Path, out: Path) -> list[str]:
@@ -117,3 +119,21 @@ def test_a_case_that_ends_its_process_twice_is_a_row_and_the_rest_is_run(tmp_pat
     assert len(set(killed)) == 2
     assert records["bad"]["state"] == "failed" and "ended 2 times" in records["bad"]["problem"]
     assert records["good"]["state"] == "done"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGINT is of POSIX")
+def test_ctrl_c_keeps_what_is_finished_and_says_so(tmp_path: Path) -> None:
+    """Who is told that nothing was left behind begins a night's work anew."""
+    source = make_images(tmp_path / "images", 30, (32, 32, 3), different=3)
+    out = tmp_path / "out"
+    driver = subprocess.Popen(command(source, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (out / "cohort.jsonl").exists() or not (out / "cohort.jsonl").read_bytes():
+        assert driver.poll() is None
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGINT)
+    _, words = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "finished cases are kept in" in words
+    done = (out / "cohort.jsonl").read_bytes().count(b"\n")
+    assert 0 < done < 30
+    again = subprocess.run([*command(source, out), "--json"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0 and json.loads(again.stdout)["known"] >= done

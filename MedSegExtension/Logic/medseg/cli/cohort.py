@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..cohort.drive import Crew
     from ..cohort.one_case import Record, Runner
 
-_SECONDS_BETWEEN = 0.5
+_SECONDS_BETWEEN, _SECONDS_TO_END = 0.5, 10.0
 _ADDRESS = re.compile(r"auto|local|ray://.+|[^\s/=]+:\d+")
 
 
@@ -79,15 +80,26 @@ def cohort(
         count = workers or physical_cores() or 1
         threads = max(1, (physical_cores() or count) // count if ray is None else int(cpus))
         runner = Runner(model, RunOptions(device=device, modality=modality, threads=threads))
-        crew = _crew(runner, ray, cpus, gpus)
+        stop, ended = threading.Event(), threading.Event()
+        crew = _crew(runner, ray, cpus, gpus, stop)
         jobs = plan(command, runner, source, output, Wanted(suffix or (), session or ()))
+        command.after_cancel = f"finished cases are kept in {output}: the same command goes on"
+        if ray is not None:  # a cluster that was started here must be gone before the process is
+
+            def end() -> None:
+                stop.set()
+                ended.wait(_SECONDS_TO_END)
+
+            command.cancelling.append(end)
         with command.reporter:
             progress = _Progress(command, len(jobs))
-            tell = command.monitor().note
-            failed = run_cohort(
-                runner, model, jobs, output, count if ray is None else workers or 0,
-                told=progress.told, tell=tell, crew=crew,
-            )  # fmt: skip
+            try:
+                failed = run_cohort(
+                    runner, model, jobs, output, count if ray is None else workers or 0,
+                    told=progress.told, tell=command.monitor().note, crew=crew,
+                )  # fmt: skip
+            finally:
+                ended.set()
         command.document.update(folder=str(output), cases=len(jobs), failed=failed, known=progress.known)
         made = [n for n in ("cohort.csv", "cohort.parquet", "cohort.html", "tables") if (output / n).exists()]
         command.say(
@@ -98,7 +110,7 @@ def cohort(
     execute(body, as_json=as_json, debug=debug)
 
 
-def _crew(runner: Runner, ray: str | None, cpus: float, gpus: float | None) -> Crew:
+def _crew(runner: Runner, ray: str | None, cpus: float, gpus: float | None, stop: threading.Event) -> Crew:
     from ..cohort.local import run_local
     from ..cohort.on_ray import RayPlace, run_on_ray
 
@@ -112,7 +124,7 @@ def _crew(runner: Runner, ray: str | None, cpus: float, gpus: float | None) -> C
     share = (1.0 if named else 0.0) if gpus is None else gpus
     if share > 1 and share != int(share):
         raise InputError(f"--gpus-per-worker {share:g}: Ray gives shares of one GPU or whole ones.")
-    return functools.partial(run_on_ray, place=RayPlace(ray, cpus, share), work=runner.work)
+    return functools.partial(run_on_ray, place=RayPlace(ray, cpus, share), work=runner.work, stop=stop)
 
 
 class _Progress:

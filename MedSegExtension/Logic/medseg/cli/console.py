@@ -39,6 +39,8 @@ class Command:
         self.reporter = Reporter()
         self._monitor: Monitor | None = None
         self._cancelled = False
+        #: What a user is told of what a cancelled command leaves.
+        self.after_cancel = "nothing was left behind"
         self._abandon: list[Callable[[], None]] = []
         #: Called when the command is cancelled, besides its current monitor's `cancel`.
         self.cancelling: list[Callable[[], None]] = []

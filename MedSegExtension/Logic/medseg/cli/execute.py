@@ -24,7 +24,7 @@ def execute(body: Callable[[Command], int], *, as_json: bool, debug: bool) -> No
 
         def abandon() -> None:
             command.abandon()
-            command.document["error"] = command.error(Cancelled("The run was cancelled; nothing was left behind."))
+            command.document["error"] = command.error(Cancelled(f"The run was cancelled; {command.after_cancel}."))
             finish(Cancelled.exit_code)
 
         def work() -> int:

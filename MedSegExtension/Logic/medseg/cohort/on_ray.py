@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DeviceError, InputError, ModelError
+from ..errors import Cancelled, DeviceError, InputError, ModelError
 from ..pipeline.options import RunOptions
 from .one_case import Job, Record, Runner, failed, quiet_worker
 
@@ -25,8 +26,10 @@ from .one_case import Job, Record, Runner, failed, quiet_worker
 _TRIES, _MOST_TRIES = 3, 10
 #: How many workers in turn may end before they have loaded the model.
 _MOST_STARTS = 5
+#: Seconds in which an address must answer.
+_CONNECT = 5.0
 #: Seconds without a worker after which a user is told, and between two looks.
-_PATIENCE, _LOOK = 30.0, 5.0
+_PATIENCE, _LOOK = 30.0, 0.5
 #: Bytes of shared memory of a cluster that is started here: what travels is small.
 _STORE = 100 << 20
 #: What decides how a worker finds models and runs them; taken along to other computers.
@@ -67,11 +70,13 @@ class CaseWorker:
 
 def run_on_ray(
     source: str, options: RunOptions, jobs: Iterable[Job], workers: int, tell: Callable[[str], None], *,
-    place: RayPlace, work: str,
+    place: RayPlace, work: str, stop: threading.Event | None = None,
 ) -> Iterator[Record]:  # fmt: skip
     """As `run_local`, by ``workers`` actors; 0: as many as fit into the cluster now.
 
     ``work``: the driver's `work_hash`; a node that would do other work (another version or model) is refused.
+    ``stop``: once it is set, workers end, and a cluster that was started here; then `Cancelled` is raised. Left to
+    itself by a driver that ends at once, such a cluster leaves processes behind.
 
     Raises `InputError` where Ray is not installed or the cluster cannot be reached, `DeviceError` where no node has
     what a worker needs, `ModelError` where a node cannot load the model.
@@ -80,7 +85,8 @@ def run_on_ray(
     with _Cluster(place) as cluster:
         count = workers or cluster.room()
         tell(f"Ray: {cluster.words()}; {count} workers, each with {place.cpus:g} cores and {place.gpus:g} GPUs.")
-        yield from _Crew(cluster, lambda: cluster.start(source, options), work, tell).run(jobs, count)
+        crew = _Crew(cluster, lambda: cluster.start(source, options), work, tell)
+        yield from crew.run(jobs, count, stop or threading.Event())
 
 
 def _quiet() -> None:
@@ -128,7 +134,7 @@ class _Cluster:
         if self.place.address not in ("", "local"):
             host, _, port = self.place.address.rpartition("/")[2].rpartition(":")
             if port.isdecimal():  # Ray itself tries for minutes
-                socket.create_connection((host.strip("[]"), int(port)), timeout=_LOOK).close()
+                socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT).close()
             self.ray.init(address=self.place.address, **quiet)
             return
         if not self.place.address:
@@ -190,7 +196,7 @@ class _Crew:
         self._tries: dict[str, list[int]] = {}  # on nodes that live, in all
         self._ended = 0  # in turn, before they were ready
 
-    def run(self, jobs: Iterable[Job], count: int) -> Iterator[Record]:
+    def run(self, jobs: Iterable[Job], count: int, stop: threading.Event) -> Iterator[Record]:
         waiting = deque(jobs)
         idle: list[_Actor] = []
         seen, told = time.monotonic(), False
@@ -201,6 +207,8 @@ class _Crew:
                 while idle and waiting:
                     self._give(idle.pop(), waiting.popleft())
                 ready, _ = self._cluster.ray.wait(list(self._answers), num_returns=1, timeout=_LOOK)
+                if stop.is_set():
+                    raise Cancelled("The cohort was cancelled; finished cases are kept: the same command goes on.")
                 now = time.monotonic()
                 if ready or any(actor.node for actor in self._answers.values()):
                     seen, told = now, False
