@@ -91,6 +91,20 @@ def test_a_killed_driver_loses_nothing(cluster: Any, images: Path, undisturbed: 
     assert differences(undisturbed, tmp_path) == []
 
 
+def test_ctrl_c_ends_a_cluster_that_was_started_for_the_run(images: Path, tmp_path: Path) -> None:
+    """Else each cancelled run leaves servers behind on a user's computer."""
+    words = ["cohort", MODEL, str(images), "-o", str(tmp_path), "--device", "cpu", "--modality", "CT", "--ray", "local"]
+    driver = subprocess.Popen([sys.executable, "-m", "medseg.cli", *words], stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "cohort.jsonl").exists() or not (tmp_path / "cohort.jsonl").read_bytes():
+        assert driver.poll() is None
+        time.sleep(0.05)
+    started = [p for p in psutil.Process(driver.pid).children(recursive=True) if "raylet" in " ".join(p.cmdline())]
+    driver.send_signal(signal.SIGINT)
+    _, said = driver.communicate(timeout=60)
+    assert driver.returncode == 130 and "finished cases are kept" in said
+    assert started and not any(p.is_running() for p in started) and (tmp_path / "cohort.lock").read_bytes() == b""
+
+
 def test_shares_of_a_card_and_what_a_worker_sees_of_it(cluster: Any) -> None:
     """Four workers that were promised a quarter must lie on one card, and those without a share must see none."""
 
