@@ -2,171 +2,52 @@
 
 On a machine with an NVIDIA GPU, in an environment with ``onnxruntime-gpu``:
 
-    python Testing/benchmarks/gpu.py [--device cuda] [--output results.json]
+    python Testing/benchmarks/gpu.py [--device cuda] [--output results.json] [--kept FOLDER] [--settings]
 
 Networks are built here with random weights (a 2D U-Net of 31 M parameters, a 3D residual U-Net), volumes are phantoms;
 nothing is downloaded. *Bare* is ONNX Runtime alone on the same tensors, and *on the device* is it with the tensors
-already in the GPU's memory: what no program can go below without another engine.
+already in the GPU's memory: what no program can go below without another engine. *Busy* is what the driver says of the
+card while the network stage is repeated for some seconds.
+
+Another version of MedSeg is measured by the same script where ``MEDSEG_CODE`` names its folder ``Logic``; with the same
+``--kept`` folder its labels are compared with those of the first.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import SimpleITK as sitk
-from onnx import TensorProto, helper, numpy_helper
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "MedSegExtension" / "Logic"))
+sys.path.insert(
+    0, os.environ.get("MEDSEG_CODE") or str(Path(__file__).resolve().parents[2] / "MedSegExtension" / "Logic")
+)
+
+from random_networks import noise, residual_unet_3d, unet_2d
 
 from medseg import Volume, load_model, phantoms, read_volume, run
 from medseg.engine.devices import available_devices
 from medseg.engine.session import Session
 from medseg.engine.session_cache import SessionCache
-from medseg.geometry.grid import Grid
-from medseg.model.package_files import sha256_of
+from medseg.monitor import Monitor
+from medseg.pipeline.infer import infer
+from medseg.pipeline.preprocess import prepare
 
 RUNS = 7
-
-
-class Graph:
-    """Adds layers of random weights to an ONNX graph of ``dims`` spatial axes."""
-
-    def __init__(self, dims: int) -> None:
-        self.dims, self.nodes, self.weights = dims, [], []  # type: ignore[var-annotated]
-        self.parameters = 0
-        self._random = np.random.default_rng(1)
-
-    def conv(
-        self, source: str, inside: int, outside: int, *, kernel: int = 3, stride: int = 1, relu: bool = True
-    ) -> str:
-        """A convolution of padding "same", and a ReLU."""
-        name = f"c{len(self.nodes)}"
-        weight = self._random.normal(
-            0, np.sqrt(2 / (inside * kernel**self.dims)), (outside, inside, *[kernel] * self.dims)
-        )
-        self._add(f"{name}w", weight)
-        self._add(f"{name}b", np.zeros(outside))
-        pads = [kernel // 2] * 2 * self.dims
-        self.nodes.append(
-            helper.make_node("Conv", [source, f"{name}w", f"{name}b"], [name], pads=pads, strides=[stride] * self.dims)
-        )
-        return self.op("Relu", name) if relu else name
-
-    def up(self, source: str, inside: int, outside: int) -> str:
-        """A transposed convolution that doubles the size."""
-        name = f"u{len(self.nodes)}"
-        self._add(f"{name}w", self._random.normal(0, 1 / np.sqrt(inside), (inside, outside, *[2] * self.dims)))
-        self.nodes.append(
-            helper.make_node(
-                "ConvTranspose", [source, f"{name}w"], [name], strides=[2] * self.dims, kernel_shape=[2] * self.dims
-            )
-        )
-        return name
-
-    def op(self, kind: str, *sources: str, **more: Any) -> str:
-        name = f"o{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(sources), [name], **more))
-        return name
-
-    def _add(self, name: str, value: np.ndarray) -> None:
-        self.parameters += value.size
-        self.weights.append(numpy_helper.from_array(value.astype(np.float32), name))
-
-    def save(self, path: Path, result: str, classes: int) -> None:
-        space = [f"s{n}" for n in range(self.dims)]
-        ends = [
-            helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", c, *space])
-            for n, c in (("x", 1), (result, classes))
-        ]
-        graph = helper.make_graph(self.nodes, "network", ends[:1], ends[1:], self.weights)
-        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(path))
-
-
-def unet_2d(folder: Path, width: int) -> str:
-    """Ronneberger's U-Net (2015) with padding; 31 M parameters at width 64."""
-    graph, here, skips = Graph(2), "x", []
-    inside = 1
-    for level in range(5):
-        if level:
-            here = graph.op("MaxPool", here, kernel_shape=[2, 2], strides=[2, 2])
-        outside = width << level
-        here = graph.conv(graph.conv(here, inside, outside), outside, outside)
-        skips.append(here)
-        inside = outside
-    for level in (3, 2, 1, 0):
-        outside = width << level
-        here = graph.op("Concat", graph.up(here, inside, outside), skips[level], axis=1)
-        here = graph.conv(graph.conv(here, 2 * outside, outside), outside, outside)
-        inside = outside
-    return _package(
-        folder,
-        graph,
-        graph.conv(here, inside, 2, kernel=1, relu=False),
-        2,
-        {"inference": {"mode": "slicewise", "plane": "axial"}},
-    )
-
-
-def residual_unet_3d(folder: Path, width: int, patch: int) -> str:
-    """A residual U-Net of four levels, as MONAI's UNet with one residual unit a level."""
-    graph, skips = Graph(3), []
-    here, inside = "x", 1
-    for level in range(4):
-        outside = width << level
-        first = graph.conv(here, inside, outside, stride=2 if level else 1)
-        here = graph.op("Add", graph.conv(first, outside, outside), first)
-        skips.append(here)
-        inside = outside
-    for level in (2, 1, 0):
-        outside = width << level
-        joined = graph.op("Add", graph.up(here, inside, outside), skips[level])
-        here = graph.op("Add", graph.conv(joined, outside, outside), joined)
-        inside = outside
-    inference = {"mode": "sliding_window", "patch": [patch] * 3, "overlap": 0.5, "blending": "gaussian"}
-    return _package(folder, graph, graph.conv(here, inside, 2, kernel=1, relu=False), 2, {"inference": inference})
-
-
-def _package(folder: Path, graph: Graph, result: str, classes: int, more: dict[str, Any]) -> str:
-    folder.mkdir()
-    graph.save(folder / "model.onnx", result, classes)
-    layout = "NCHW" if graph.dims == 2 else "NCDHW"
-    manifest = {
-        "medseg_manifest": 1,
-        "id": folder.name,
-        "version": "1",
-        "title": f"{folder.name}, {{graph.parameters / 1e6:.1f}} M",
-        "task": "segmentation",
-        "license": "none",
-        "weights": {"file": "model.onnx", "sha256": sha256_of(folder / "model.onnx")},
-        "channels": [{"name": "image"}],
-        "preprocessing": [{"step": "orient", "code": "LPS"}, {"step": "zscore"}],
-        "inputs": [{"name": "x", "layout": layout}],
-        "inference": more["inference"],
-        "output": {"tensor": result, "layout": layout, "activation": "softmax", "logits": True},
-        "classes": [{"value": 1, "name": "a"}],
-    }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return str(folder)
-
-
-def noise(path: Path, shape: tuple[int, int, int]) -> Path:
-    """A smooth random volume in a file."""
-    array = np.random.default_rng(2).normal(100, 20, shape).astype(np.float32)
-    image: Any = sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(array), 2.0)
-    Grid((shape[2], shape[1], shape[0]), (0.9, 0.9, 1.2), (0.0, 0.0, 0.0), np.eye(3)).place(image)
-    sitk.WriteImage(image, str(path))
-    return path
+BUSY_SECONDS = 4.0
 
 
 class Recording:
@@ -222,10 +103,66 @@ def bare(model_path: Path, feeds: list[dict[str, Any]], device: str) -> tuple[fl
     return copied, time.perf_counter() - started
 
 
-def measure(name: str, source: str, volume: Path, device: str, runs: int) -> dict[str, Any]:
+class Busy:
+    """Asks the driver, 20 times a second, how busy the card is. ``share``: the mean, None where it does not tell."""
+
+    def __init__(self) -> None:
+        self._stop, self._found = threading.Event(), []  # type: ignore[var-annotated]
+        self.share: float | None = None
+
+    def __enter__(self) -> Busy:
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        if self._found:
+            self.share = statistics.mean(self._found) / 100
+
+    def _ask(self) -> None:
+        with contextlib.suppress(Exception):  # without NVIDIA's package or card nothing is told
+            import pynvml
+
+            pynvml.nvmlInit()
+            card = pynvml.nvmlDeviceGetHandleByIndex(0)
+            time.sleep(1.0)  # the driver's figure is that of the last part of a second
+            while not self._stop.wait(0.05):
+                self._found.append(pynvml.nvmlDeviceGetUtilizationRates(card).gpu)
+
+
+def repeated(model: Any, volume: Volume, session: Session, seconds: float) -> tuple[float, float | None]:
+    """Seconds of the network stage alone, its median over ``seconds`` of repeating it, and how busy the card was."""
+    prepared = prepare(model.manifest, [volume], monitor=Monitor())
+    took: list[float] = []
+    with Busy() as busy:
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds or not took:
+            started = time.perf_counter()
+            infer(model.manifest, prepared, session, Monitor(), keep="labels")
+            took.append(time.perf_counter() - started)
+    return statistics.median(took), busy.share
+
+
+def kept_labels(folder: Path | None, name: str, make: Callable[[], Any]) -> Any:
+    """Labels that an earlier call of this script left in ``folder``, or those of ``make``."""
+    path = None if folder is None else folder / f"{name}.npy"
+    if path is not None and path.is_file():
+        return np.load(path)
+    labels = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, labels)
+    return labels
+
+
+def measure(name: str, source: str, volume: Path, device: str, runs: int, kept: Path | None) -> dict[str, Any]:
     """Medians over warm runs, with their range."""
     model, recording = load_model(source), Recording()
+    started = time.perf_counter()
     run(model, read_volume(volume), device=device, open_session=recording.open)  # opens and warms
+    cold = time.perf_counter() - started
     recording.stop()
     whole, stages, own = [], [], None
     for _ in range(runs):
@@ -233,26 +170,33 @@ def measure(name: str, source: str, volume: Path, device: str, runs: int) -> dic
         own = run(model, read_volume(volume), device=device, open_session=recording.cache.open)
         whole.append(time.perf_counter() - started)
         stages.append(own.provenance["seconds"])
-    copied, resident = bare(model.onnx_path, recording.feeds, device)
     assert own is not None
+    to_labels = sorted(w - s.get("measure", 0.0) for w, s in zip(whole, stages, strict=True))
+    stage, busy = repeated(model, read_volume(volume), recording.session, BUSY_SECONDS if runs == RUNS else 0.5)
+    copied, resident = bare(model.onnx_path, recording.feeds, device)
     median = {stage: statistics.median(s.get(stage, 0.0) for s in stages) for stage in stages[0]}
-    cpu = run(model, read_volume(volume), device="cpu", open_session=SessionCache().open) if device != "cpu" else own
-    same = float(np.mean(cpu.layers[0].labels == own.layers[0].labels))
+    cpu = kept_labels(
+        kept, f"{model.manifest.id}-cpu",
+        lambda: run(model, read_volume(volume), device="cpu", open_session=SessionCache().open).layers[0].labels,
+    )  # fmt: skip
+    first = kept_labels(kept, f"{model.manifest.id}-{device}", lambda: own.layers[0].labels)
     found = {
-        "case": name, "provider": own.provenance.get("provider"), "calls": len(recording.feeds),
-        "file_to_labels": statistics.median(whole), "least": min(whole), "most": max(whole), "stages": median,
+        "case": name, "provider": own.provenance.get("provider"), "calls": len(recording.feeds), "cold": cold,
+        "file_to_labels": statistics.median(to_labels), "least": to_labels[0], "most": to_labels[-1],
+        "file_to_tables": statistics.median(whole), "stages": median, "stage_repeated": stage, "busy": busy,
         "bare": copied, "on_the_device": resident, "infer_over_bare": median["infer"] / copied,
-        "device_share_of_infer": resident / median["infer"], "labels_equal_to_cpu": same,
-        "cpu_seconds": cpu.provenance["seconds"]["total"], "warnings": list(own.warnings),
+        "device_share_of_infer": resident / stage,
+        "labels_equal_to_cpu": float(np.mean(cpu == own.layers[0].labels)),
+        "labels_equal_to_first": float(np.mean(first == own.layers[0].labels)), "warnings": list(own.warnings),
     }  # fmt: skip
+    told = "not told" if busy is None else f"{100 * busy:.0f} %"
     print(
-        f"{name}: {found['file_to_labels'] * 1000:.0f} ms file to labels ({min(whole) * 1000:.0f} to "
-        f"{max(whole) * 1000:.0f}), "
-        f"network stage {median['infer'] * 1000:.0f} ms, bare {copied * 1000:.0f} ms, on the device "
-        f"{resident * 1000:.0f} ms "
-        f"(device busy {100 * found['device_share_of_infer']:.0f} % of the stage), {100 * same:.4f} % of labels "
-        "as on the CPU "
-        f"({found['cpu_seconds']:.2f} s there), provider {found['provider']}"
+        f"{name}: {found['file_to_labels'] * 1000:.0f} ms file to labels ({to_labels[0] * 1000:.0f} to "
+        f"{to_labels[-1] * 1000:.0f}), {statistics.median(whole) * 1000:.0f} with tables, cold {cold * 1000:.0f}; "
+        f"network stage {median['infer'] * 1000:.0f}, repeated {stage * 1000:.0f}, bare {copied * 1000:.0f}, on the "
+        f"device {resident * 1000:.0f} ({100 * resident / stage:.0f} % of the stage); card busy {told}; labels as on "
+        f"the CPU {100 * found['labels_equal_to_cpu']:.4f} %, as the first version's "
+        f"{100 * found['labels_equal_to_first']:.4f} %; {found['provider']}, {found['calls']} calls"
     )
     print("   stages, ms: " + ", ".join(f"{k} {v * 1000:.0f}" for k, v in median.items()), flush=True)
     for sentence in own.warnings:
@@ -260,15 +204,53 @@ def measure(name: str, source: str, volume: Path, device: str, runs: int) -> dic
     return found
 
 
+SETTINGS: dict[str, dict[str, str]] = {
+    "as MedSeg has it": {},
+    "algorithms tried out": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
+    "channels last": {"prefer_nhwc": "1"},
+    "both": {"cudnn_conv_algo_search": "EXHAUSTIVE", "prefer_nhwc": "1"},
+}
+
+
+def try_settings(name: str, source: str, volume: Path) -> None:
+    """Milliseconds of one call with tensors on the device, for settings of the CUDA provider."""
+    model = load_model(source)
+    batch = 10 if model.manifest.network_dimensions == 2 else 1
+    array = prepare(model.manifest, [read_volume(volume)], monitor=Monitor()).array[0]
+    feed = array[:batch, np.newaxis] if batch > 1 else array[np.newaxis, np.newaxis, :96, :96, :96]
+    for words, more in SETTINGS.items():
+        options = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"} | more
+        try:
+            session = onnxruntime.InferenceSession(
+                str(model.onnx_path), providers=[("CUDAExecutionProvider", options), "CPUExecutionProvider"]
+            )
+            binding = session.io_binding()
+            value = onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(feed, np.float32), "cuda", 0)
+            binding.bind_ortvalue_input("x", value)
+            binding.bind_output(session.get_outputs()[0].name, "cuda")
+            took = []
+            for _ in range(12):
+                started = time.perf_counter()
+                session.run_with_iobinding(binding)
+                binding.synchronize_outputs()
+                took.append(time.perf_counter() - started)
+            print(f"{name}, {words}: first {took[0] * 1000:.0f} ms, then {statistics.median(took[2:]) * 1000:.2f} ms")
+        except Exception as error:  # a setting that this build lacks is told
+            print(f"{name}, {words}: {str(error)[:200]}")
+
+
 def main() -> int:
     """Print and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--output", type=Path)
+    parser.add_argument("--kept", type=Path, help="a folder for labels, to compare versions")
+    parser.add_argument("--settings", action="store_true", help="try settings of the CUDA provider, too")
     parser.add_argument("--quick", action="store_true", help="small networks, to see whether it runs")
     options = parser.parse_args()
     for device in available_devices():
         print(f"{device.id}: {device.name}, {'works' if device.works else device.reason}", flush=True)
+    print(f"MedSeg in {sys.path[0]}, ONNX Runtime {onnxruntime.__version__}", flush=True)
     small = options.quick
     results = []
     with tempfile.TemporaryDirectory() as name:
@@ -292,7 +274,10 @@ def main() -> int:
             ("cmb-compact, SWI phantom", lambda: "cmb-compact", lambda: _phantom(folder / "d.nrrd", phantoms.swi(5))),
         ]
         for title, make, draw in cases:
-            results.append(measure(title, make(), draw(), options.device, 2 if small else RUNS))
+            source, volume = make(), draw()
+            results.append(measure(title, source, volume, options.device, 2 if small else RUNS, options.kept))
+            if options.settings and title[:2] in ("2D", "3D"):
+                try_settings(title, source, volume)
     if options.output:
         options.output.write_text(json.dumps(results, indent=1, default=str) + "\n", encoding="utf-8")
     return 0

@@ -149,7 +149,7 @@ def test_out_of_memory_halves_the_batch_then_goes_to_the_cpu_and_says_so():
         convolution(SIGN), provider="CUDAExecutionProvider", full=lambda feeds, p: p.startswith("CUDA")
     )
     monitor = Monitor()
-    maps = infer(manifest(PLAN, {}), prepared(array), session, monitor)
+    maps = infer(manifest(PLAN, {}), prepared(array), session, monitor, batch=4)
     np.testing.assert_array_equal(maps.labels(), array[0] > 0)
     assert [w.split(";")[0].split("suffice for ")[1] for w in monitor.warnings] == [
         "a batch of 4",

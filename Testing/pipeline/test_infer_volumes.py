@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 from medseg.errors import Cancelled, DeviceError, ModelError
 from medseg.monitor import Monitor
 from medseg.pipeline.infer import importance, infer, window_plan, window_starts
+from medseg.pipeline.infer.blending import Band
 from medseg.pipeline.infer.score_maps import softmax
-from medseg.pipeline.infer.sliding_window import Band
 from support.tiny_networks import LocalSession, convolution, manifest, model, prepared
 
 RNG = np.random.default_rng(11)
@@ -182,7 +182,7 @@ def test_out_of_memory_shrinks_the_window_then_goes_to_the_cpu():
         return feeds["x"].shape[-1] > 32 and (len(calls) > 2 or len(feeds["x"]) > 1)
 
     session, monitor = LocalSession(proto, provider="CUDAExecutionProvider", full=full), Monitor()
-    maps = infer(manifest(plan, {}, 2), prepared(array), session, monitor)
+    maps = infer(manifest(plan, {}, 2), prepared(array), session, monitor, batch=2)
     assert session.provider == "CUDAExecutionProvider"
     assert "batch of 2" in monitor.warnings[0] and "64x64x64 voxels; going on with 32x32x32" in monitor.warnings[1]
     same = infer(manifest(plan | {"patch": [32, 32, 32]}, {}, 2), prepared(array), LocalSession(proto), Monitor())
@@ -198,7 +198,7 @@ def test_on_the_cpu_the_manifest_window_is_used_again():
         convolution(BLUR), provider="CUDAExecutionProvider", full=lambda f, p: p == "CUDAExecutionProvider"
     )
     monitor = Monitor()
-    maps = infer(manifest(plan, {}, 2), prepared(array), session, monitor)
+    maps = infer(manifest(plan, {}, 2), prepared(array), session, monitor, batch=1)
     assert maps.details["patch"] == [64, 16, 16] and session.provider == "CPUExecutionProvider"
     assert len(monitor.warnings) == 2 and "CPU" in monitor.warnings[-1]
 

@@ -1,4 +1,4 @@
-"""One thread for all calls into a runtime, so that the caller can be cancelled while native code works."""
+"""Threads for all calls into a runtime, so that the caller can be cancelled while native code works."""
 
 from __future__ import annotations
 
@@ -15,15 +15,21 @@ _GRACE_SECONDS = 1.0
 
 
 class CallingThread:
-    """Makes all calls in one thread (CUDA keeps its handles per thread).
+    """Makes all calls in one thread, or in a few (CUDA keeps its handles per thread).
 
     The calling thread only waits, so that Ctrl-C and `Monitor.cancel` are answered while native code works.
     """
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=_work, args=(self._jobs,), name="medseg-onnxruntime", daemon=True)
-        self._thread.start()
+        self._count = 0
+        self.at_least(1)
+
+    def at_least(self, count: int) -> None:
+        """Have ``count`` threads from now on, so that so many calls can be under way at once."""
+        for _ in range(self._count, count):
+            threading.Thread(target=_work, args=(self._jobs,), name="medseg-onnxruntime", daemon=True).start()
+        self._count = max(self._count, count)
 
     def call(self, function: Callable[[], T], monitor: Monitor, stop: Callable[[], None]) -> T:
         """``function()`` in the thread. After a cancel it is left to end alone once the grace time is over."""
@@ -50,10 +56,11 @@ class CallingThread:
         return job.result  # type: ignore[no-any-return]
 
     def close(self, last: Callable[[], None] | None = None) -> None:
-        """End the thread after what it is doing, and after ``last`` in it, whose errors are dropped."""
+        """End the threads after what they are doing, and after ``last`` in one, whose errors are dropped."""
         if last is not None:
             self._jobs.put(_Job(last))
-        self._jobs.put(None)
+        for _ in range(self._count):
+            self._jobs.put(None)
 
 
 class _Job:

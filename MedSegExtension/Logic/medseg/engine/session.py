@@ -13,6 +13,7 @@ from ..errors import DeviceError, InputError, ModelError, OutOfMemory
 from ..model.package import Model
 from ..monitor import Monitor
 from . import automatic, devices, machine, openvino_engine, providers
+from .bound import BoundSession
 from .calling import CallingThread
 from .devices import plain_words
 from .openvino_engine import OpenVinoNetwork
@@ -38,9 +39,8 @@ _HEAVY = {
     "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
 }  # fmt: skip
 
-
-# Values of an input up to which two engines are held in memory at once.
-_MOST_COMPARED = 8_000_000
+# Calls under way at once on an NVIDIA card; values of an input up to which two engines are held in memory at once.
+_ON_A_CARD, _MOST_COMPARED = 2, 8_000_000
 
 
 class _Refused(Exception):
@@ -53,7 +53,7 @@ class Session:
     ``provider``: ONNX Runtime's name of what really runs. ``device``: its name for people.
     ``providers_requested``: what was asked for. ``fell_back``: True once `to_cpu` left the device that was opened.
     ``input_shapes``, ``output_shapes``: by tensor name, None where a size is open; a tensor of unknown rank is
-    not there.
+    not there. ``in_flight``: how many calls of `run` at once, from several threads, are worth while.
     """
 
     def __init__(self, model: Model, monitor: Monitor, threads: int | None, precision: str) -> None:
@@ -69,6 +69,8 @@ class Session:
         self._said_at_opening: tuple[str, ...] = ()
         self._chosen = ""
         self.fell_back = False
+        self.in_flight = 1
+        self._bound: BoundSession | None = None
         self.provider = ""
         self.device = ""
         self.providers_requested: tuple[str, ...] = ()
@@ -136,18 +138,26 @@ class Session:
     def _run_onnxruntime(self, feeds: dict[str, Array]) -> dict[str, Array]:
         if self._session is None:
             raise DeviceError("The network was closed; open it again.")
-        session, options = self._session, onnxruntime.RunOptions()
+        session, bound, options = self._session, self._bound, onnxruntime.RunOptions()
         options.log_severity_level = 4
         names = [o.name for o in session.get_outputs()]
 
         def stop() -> None:
             options.terminate = True
 
+        def run() -> Any:
+            return session.run(names, feeds, options) if bound is None else bound.run(feeds, options)
+
         try:
-            values = self._runner.call(lambda: session.run(names, feeds, options), self._monitor, stop)
+            values = self._runner.call(run, self._monitor, stop)
         except Exception as error:
             self._monitor.checkpoint()
-            raise self._translated(error, "run", feeds=feeds) from error
+            translated = self._translated(error, "run", feeds=feeds)
+            if isinstance(translated, OutOfMemory):
+                self.in_flight = 1
+            elif bound is not None and bound.plainly():
+                return self._run_onnxruntime(feeds)
+            raise translated from error
         return dict(zip(names, values, strict=True))
 
     def _run_openvino(self, network: OpenVinoNetwork, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -213,12 +223,12 @@ class Session:
         if self.provider == CPU and self._session is not None:
             return
         self.fell_back = True
-        self._session = self._openvino = None
+        self._session = self._openvino = self._bound = None
         self._open("cpu")
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""
-        self._session = self._openvino = None
+        self._session = self._openvino = self._bound = None
         self._undecided = False
         self._end()
 
@@ -299,6 +309,10 @@ class Session:
         if not ran or ran[0] != PROVIDERS[kind]:
             raise _Refused(f"ONNX Runtime silently used {', '.join(ran) or 'nothing'} instead")
         self._session, self.provider = session, ran[0]
+        # One call's copies to and from the card hide behind the other's work there; each call has a stream of its own.
+        self.in_flight = _ON_A_CARD if kind == "cuda" else 1
+        self._bound = BoundSession(session) if kind == "cuda" else None
+        self._runner.at_least(self.in_flight)
         self.device = self._name(kind, which)
         self.input_shapes = _shapes(session.get_inputs())
         self.output_shapes = _shapes(session.get_outputs())

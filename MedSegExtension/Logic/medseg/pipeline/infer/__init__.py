@@ -6,10 +6,11 @@ from ...errors import DeviceError
 from ...model.manifest.schema import Manifest, Slicewise, SlidingWindow, WholeVolume
 from ...monitor import Monitor
 from ..preprocess.state import Prepared
+from .blending import importance
 from .fallback import Runner
 from .score_maps import Keep, ScoreMaps, Scores, Store
 from .slicewise import run_slicewise, slice_batch
-from .sliding_window import importance, run_sliding_window, window_plan, window_starts
+from .sliding_window import run_sliding_window, window_plan, window_starts
 from .tensors import Feeder, Network
 from .whole import run_whole
 
@@ -75,7 +76,7 @@ def _infer(
         monitor.warn(
             "This model does not say along which axes it was trained on mirrored images; nothing was mirrored."
         )
-    runner = Runner(manifest, session, monitor, batch or plan.batch, axes)
+    runner = Runner(manifest, session, monitor, batch or plan.batch, axes, may_grow=batch is None)
     if isinstance(plan, Slicewise):
         return run_slicewise(plan, prepared, runner, store)
     return run_sliding_window(plan, patch, prepared, runner, store)

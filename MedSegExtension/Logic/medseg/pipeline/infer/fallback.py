@@ -5,18 +5,19 @@ the CPU is gone to once.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import combinations
 from typing import TypeVar
 
 import numpy as np
 
+from ...engine.providers import PROVIDERS
 from ...errors import DeviceError, ModelError, OutOfMemory
 from ...model.manifest.schema import Manifest
 from ...monitor import Monitor
+from .ahead import WORTH_BYTES, run_ahead
 from .tensors import Array, Feeder, FloatArray, Network, from_tensor
 
 T = TypeVar("T")
@@ -24,16 +25,25 @@ T = TypeVar("T")
 # A tile this small sees too little around each voxel to be worth running.
 _SMALLEST_TILE = 16
 _TILE_STEPS = 3
+_LARGE_WINDOW = 96**3
 
 
 class Runner:
     """Runs batches of one model on one session. ``batch``: how many items at once, now.
 
     ``mirror_axes``: index axes (0: i) along which each item is also run mirrored; the outputs are averaged.
+    ``may_grow``: `fill_card` may make the batch larger.
     """
 
     def __init__(
-        self, manifest: Manifest, session: Network, monitor: Monitor, batch: int, mirror_axes: Sequence[int] = ()
+        self,
+        manifest: Manifest,
+        session: Network,
+        monitor: Monitor,
+        batch: int,
+        mirror_axes: Sequence[int] = (),
+        *,
+        may_grow: bool = False,
     ) -> None:
         self.manifest = manifest
         self.session = session
@@ -48,62 +58,59 @@ class Runner:
         axes = sorted(5 - a for a in mirror_axes)
         self._flips = [c for n in range(1, len(axes) + 1) for c in combinations(axes, n)]
         self._moved = False
+        self._may_grow = may_grow and static is None
+
+    def fill_card(self, voxels: int, count: int) -> None:
+        """Where ``count`` small items of ``voxels`` each would leave an NVIDIA card idle, take more of them at once.
+
+        So many that a batch has the voxels of one large window, in batches of one size; other devices gain nothing.
+        """
+        if self._may_grow and self.session.provider == PROVIDERS["cuda"] and count:
+            calls = -(-count // max(1, _LARGE_WINDOW // max(1, voxels)))
+            self.batch = max(self.batch, -(-count // calls))
 
     def batches(
         self, items: Sequence[T], gather: Callable[[Sequence[T]], FloatArray], *, scores: bool = False
     ) -> Iterator[tuple[Sequence[T], Array]]:
         """Run ``items`` in batches; yields the items of each batch and the output (N, C, *spatial).
 
-        ``gather`` makes the batch (N, O, C, *spatial) of some items. ``scores``: the output is (N, C). The batch size
-        is halved where memory does not suffice; `OutOfMemory` is raised where one item is too much.
+        ``gather`` makes the batch (N, O, C, *spatial) of some items. ``scores``: the output is (N, C). While a batch is
+        taken in, the next is made and run (`run_ahead`), where two fit into memory. The batch size is halved where
+        memory does not suffice; `OutOfMemory` is raised where one item is too much.
         """
-        in_flight = getattr(self.session, "in_flight", 1)
-        if in_flight > 1:
-            yield from self._batches_ahead(items, gather, scores, in_flight)
-            return
+        at_once = max(1, getattr(self.session, "in_flight", 1))
+        # Where several calls run at once they begin together; else the first alone shows how large an output is.
+        ahead = at_once > 1
+        call = functools.partial(self.call, scores=scores)
         done = 0
         while done < len(items):
             self.monitor.checkpoint()
             chosen = items[done : done + self.batch]
+            several = ahead and len(chosen) < len(items) - done
             try:
+                if several:
+                    for taken, output in run_ahead(items[done:], self.batch, gather, call, at_once, self.monitor):
+                        done += len(taken)
+                        yield taken, output
+                        del output
+                    continue
                 batch = gather(chosen)
-                output = self.call(batch, scores=scores)
+                output = call(batch)
             except OutOfMemory:
-                if not self._halve(len(chosen)):
+                if several and at_once > 1:
+                    self.monitor.warn(
+                        f"The memory of {self.session.provider} did not suffice for {at_once} batches at once; going "
+                        "on with one after the other."
+                    )
+                    at_once = 1
+                elif not self._halve(len(items[done : done + self.batch])):
                     raise
+                ahead = False
                 continue
             done += len(chosen)
+            ahead = batch.nbytes + output.nbytes <= WORTH_BYTES
             yield chosen, output
-
-    def _batches_ahead(
-        self, items: Sequence[T], gather: Callable[[Sequence[T]], FloatArray], scores: bool, in_flight: int
-    ) -> Iterator[tuple[Sequence[T], Array]]:
-        """As `batches`, in the same order, with ``in_flight`` batches under way at once."""
-        begun = 0
-        waiting: deque[tuple[Sequence[T], Future[Array]]] = deque()
-        with ThreadPoolExecutor(in_flight, "medseg-in-flight") as pool:
-            try:
-                while begun < len(items) or waiting:
-                    while begun < len(items) and len(waiting) < in_flight:
-                        chosen = items[begun : begun + self.batch]
-                        waiting.append((chosen, pool.submit(self.call, gather(chosen), scores=scores)))
-                        begun += len(chosen)
-                    chosen, future = waiting[0]
-                    try:
-                        output = future.result()
-                    except OutOfMemory:
-                        # The later ones are as large: all are sent again, smaller.
-                        wait([f for _, f in waiting])
-                        if not self._halve(len(chosen)):
-                            raise
-                        begun -= sum(len(c) for c, _ in waiting)
-                        waiting.clear()
-                        continue
-                    waiting.popleft()
-                    yield chosen, output
-            finally:
-                for _, future in waiting:
-                    future.cancel()
+            del batch, output
 
     def call(self, batch: FloatArray, *, scores: bool = False) -> Array:
         """The output that the manifest names as (N, C, *spatial), averaged over the mirrored inputs where asked for."""

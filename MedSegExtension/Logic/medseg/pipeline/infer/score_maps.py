@@ -8,6 +8,7 @@ kept in float32: MONAI decides after interpolating, and where classes are nearly
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Literal
 
 import numpy as np
@@ -141,6 +142,9 @@ class Store:
         self.monitor = monitor
         self.not_numbers = 0
         self.values = 0
+        self._lock = threading.Lock()
+        self._range = (0.0, 1.0)
+        self._odd = 0
         self._highest: FloatArray | None = None
         self._maps: ScoreMaps | None = None
         self._thresholds: FloatArray | None = None
@@ -160,7 +164,8 @@ class Store:
         return self._finite(values, 0.0, 1.0)
 
     def _finite(self, values: FloatArray, bad: float, high: float) -> FloatArray:
-        if np.isfinite(values).all():
+        # A sum of numbers is one, unless it is too large; it needs no array.
+        if np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all():
             return values
         missing = np.isnan(values)
         self.not_numbers += int(missing.sum())
@@ -177,16 +182,16 @@ class Store:
             return values
         if not self.output.logits:
             low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
-            if low < -1e-3 or high > 1 + 1e-3:
-                self.monitor.warn(
-                    f"The network's output {self.output.tensor!r} should be probabilities but reaches from {low:.4g} "
-                    f"to {high:.4g}; if these are logits, the manifest lacks output.logits, and the result is wrong."
-                )
+            with self._lock:
+                self._range = (min(self._range[0], low), max(self._range[1], high))
             return values
         return softmax(values) if self.output.activation == "softmax" else sigmoid(values)
 
     def put(self, region: Region, values: FloatArray) -> None:
-        """Store ``values`` (C, k, j, i) of `read` (or a weighted mean of such) at ``region`` (numpy slices)."""
+        """Store ``values`` (C, k, j, i) of `read` (or a weighted mean of such) at ``region`` (numpy slices).
+
+        After `maps` was called, several threads may store regions that do not overlap.
+        """
         maps = self.maps(values.shape[0])
         self._look_at(values)
         if maps._logits is not None:
@@ -223,7 +228,8 @@ class Store:
         if self.output.logits:
             few = softmax(few) if self.output.activation == "softmax" else sigmoid(few)
         highest = few.reshape(len(few), -1).max(axis=1)
-        self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
+        with self._lock:
+            self._highest = highest if self._highest is None else np.maximum(self._highest, highest)
 
     def highest(self) -> dict[str, float]:
         """The highest probability of each class that `_look_at` saw."""
@@ -238,9 +244,8 @@ class Store:
         whole = np.rint(values)
         odd = (whole < 0) | (whole > 65535)
         if odd.any():
-            self.monitor.warn(
-                f"The network gave {int(odd.sum())} labels outside 0 to 65535; they were counted as background."
-            )
+            with self._lock:
+                self._odd += int(odd.sum())
             whole[odd] = 0
         return whole.astype(np.uint16)
 
@@ -273,9 +278,20 @@ class Store:
     def restart(self) -> None:
         """Forget what was stored and counted; the run begins anew."""
         self._maps, self._highest, self.not_numbers, self.values = None, None, 0, 0
+        self._range, self._odd = (0.0, 1.0), 0
 
     def tell(self) -> None:
-        """Warn of NaN in what was read."""
+        """Warn of what was read that cannot be right."""
+        low, high = self._range
+        if low < -1e-3 or high > 1 + 1e-3:
+            self.monitor.warn(
+                f"The network's output {self.output.tensor!r} should be probabilities but reaches from {low:.4g} "
+                f"to {high:.4g}; if these are logits, the manifest lacks output.logits, and the result is wrong."
+            )
+        if self._odd:
+            self.monitor.warn(
+                f"The network gave {self._odd} labels outside 0 to 65535; they were counted as background."
+            )
         if self.not_numbers:
             self.monitor.warn(
                 f"The network gave {self.not_numbers} values that are not numbers (NaN), of {self.values}; they were "
@@ -309,13 +325,14 @@ def _pack(probabilities: FloatArray, thresholds: FloatArray, out: npt.NDArray[np
 
 def first_greatest(values: FloatArray, out: Array) -> None:
     """``argmax`` of (C, k, j, i) over C into ``out`` (k, j, i); several times faster than NumPy's on this layout."""
+    last = len(values) - 1
     for k in range(values.shape[1]):
-        best, labels = values[0, k].copy(), out[k]
+        best, labels = values[0, k], out[k]
         labels[...] = 0
         for channel in range(1, len(values)):
-            wins = values[channel, k] > best
-            np.maximum(best, values[channel, k], out=best)
-            labels[wins] = channel
+            np.copyto(labels, channel, where=values[channel, k] > best)
+            if channel < last:
+                best = np.maximum(best, values[channel, k])
 
 
 def softmax(values: FloatArray) -> FloatArray:

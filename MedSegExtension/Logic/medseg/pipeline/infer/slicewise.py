@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,6 +57,7 @@ def run_slicewise(plan: Slicewise, prepared: Prepared, runner: Runner, store: St
         place[axis - 1] = slice(positions[0], positions[-1] + 1)
         store.put((place[0], place[1], place[2]), np.moveaxis(values, 0, axis))
 
+    runner.fill_card(math.prod(shape), count)
     while done < count:
         try:
             for positions, raw in runner.batches(range(done, count), gather, scores=classification):

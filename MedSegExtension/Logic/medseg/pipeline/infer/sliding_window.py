@@ -8,22 +8,27 @@ blended is the network's own output (logits where the activation is outside the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 
+from ...engine.machine import physical_cores
+from ...engine.openvino_engine import PROVIDER as OPENVINO
+from ...engine.providers import CPU
 from ...errors import ModelError, OutOfMemory
 from ...model.manifest.schema import SlidingWindow
 from ...monitor import Monitor
 from ..preprocess.state import Prepared
+from .blending import Band, Blocks, Start, importance
 from .fallback import Runner
 from .score_maps import Region, ScoreMaps, Store
 from .tensors import FloatArray
 from .whole import Margins, centred_margins, pad_volume
 
-Start = tuple[int, int, int]
+# Blending is bound by memory, which more threads do not make faster.
+_MOST_THREADS = 12
 
 
 def window_starts(
@@ -57,94 +62,6 @@ def window_plan(
     return [(k, j, i) for k, j, i in product(*axes)]
 
 
-def importance(patch: tuple[int, ...], blending: str) -> FloatArray:
-    """Weight of each voxel of a window, (k, j, i), greatest 1.
-
-    ``gaussian``: centred, sigma an eighth of the patch along each axis (nnU-Net: Isensee et al., Nature Methods 18,
-    203-211, 2021). ``gaussian_filter``: as nnU-Net v2 makes it, an impulse at ``n // 2`` smoothed by a Gaussian that is
-    cut at four sigma, in half precision, greatest 10. ``gaussian_floor``: as ``gaussian``, at least 0.001 (MONAI).
-    ``constant``, ``maximum``: 1 everywhere.
-    """
-    if blending == "gaussian_filter":
-        from scipy import ndimage
-
-        impulse = np.zeros(patch)
-        impulse[tuple(n // 2 for n in patch)] = 1
-        weights = ndimage.gaussian_filter(impulse, [n / 8 for n in patch], mode="constant")
-        half = (weights / (weights.max() / 10)).astype(np.float16)
-        half[half == 0] = half[half > 0].min()
-        return np.asarray(half, dtype=np.float32)
-    weights = np.ones(patch, np.float32)
-    if blending.startswith("gaussian"):
-        for axis, n in enumerate(patch):
-            x = (np.arange(n) - (n - 1) / 2) / (n / 8)
-            shape = [1, 1, 1]
-            shape[axis] = n
-            weights *= np.exp(-0.5 * x**2).astype(np.float32).reshape(shape)
-    if blending == "gaussian_floor":
-        # Not divided by the greatest, which lies between the voxels of an even size.
-        return np.asarray(np.maximum(weights, max(float(weights.min()), 1e-3)), dtype=np.float32)
-    return np.asarray(weights / weights.max(), dtype=np.float32)
-
-
-class Band:
-    """Weighted sums of ``patch[0]`` slices of a volume, moved along K as slices are finished."""
-
-    def __init__(
-        self,
-        channels: int,
-        shape: Sequence[int],
-        weights: FloatArray,
-        *,
-        choose: bool,
-        half: bool = False,
-        maximum: bool = False,
-    ) -> None:
-        self.first = 0
-        self.weights = weights
-        # Ready labels cannot be averaged: each voxel takes the label of the window in which it weighs most.
-        self.choose = choose
-        self.maximum = maximum
-        depth = weights.shape[0]
-        dtype = np.float16 if half else np.float32
-        self.sums = np.zeros((channels, depth, *shape[1:]), dtype)
-        self.total = np.zeros((depth, *shape[1:]), dtype)
-
-    def add(self, start: Start, values: FloatArray) -> None:
-        """Add one window's output (C, k, j, i) at ``start`` of the padded volume."""
-        local = (start[0] - self.first, start[1], start[2])
-        place = tuple(slice(s, s + n) for s, n in zip(local, values.shape[1:], strict=True))
-        total = self.total[place]
-        if self.choose:
-            better = self.weights > total
-            total[better] = self.weights[better]
-            self.sums[(slice(None), *place)][:, better] = values[:, better]
-            return
-        if self.maximum:
-            seen = total > 0
-            for channel, sums in enumerate(self.sums):
-                sums[place] = np.where(seen, np.maximum(sums[place], values[channel]), values[channel])
-            total[...] = 1
-            return
-        total += self.weights
-        for channel, sums in enumerate(self.sums):
-            sums[place] += values[channel] * self.weights
-
-    def finish(self, until: int) -> Iterator[tuple[int, FloatArray, Any]]:
-        """(first slice, mean (C, k, j, i), covered (k, j, i)) of all slices before ``until``; then they are dropped."""
-        n = min(until - self.first, self.total.shape[0])
-        if n <= 0:
-            return
-        covered = self.total[:n] > 0
-        if not (self.choose or self.maximum):
-            np.divide(self.sums[:, :n], self.total[:n], out=self.sums[:, :n], where=covered)
-        yield self.first, self.sums[:, :n].astype(np.float32, copy=False), covered
-        for array in (self.total, *self.sums):
-            array[:-n] = array[n:].copy()
-            array[-n:] = 0
-        self.first += n
-
-
 class _Pass:
     """One pass over all windows with one patch size."""
 
@@ -157,7 +74,7 @@ class _Pass:
         self.padded = pad_volume(prepared.array, self.margins, plan.pad_value)
         self.starts = window_plan(self.padded.shape[1:], patch, plan.overlap, plan.placement, _turned(plan.stride))
         self.band: Band | None = None
-        self.stored = 0
+        self.blocks = Blocks(_threads(runner.session.provider))
 
     def window(self, start: Start) -> FloatArray:
         k, j, i = (slice(s, s + n) for s, n in zip(start, self.patch, strict=True))
@@ -167,8 +84,15 @@ class _Pass:
         return np.stack([self.window(s) for s in starts])[:, np.newaxis]
 
     def run(self, monitor: Monitor) -> ScoreMaps:
+        try:
+            return self._run(monitor)
+        finally:
+            self.blocks.close()
+
+    def _run(self, monitor: Monitor) -> ScoreMaps:
         limit = self.plan.skip_background_at_most
         wanted = [s for s in self.starts if limit is None or float(self.window(s).max()) > limit]
+        self.runner.fill_card(math.prod(self.patch), len(wanted))
         done = 0
         for starts, raw in self.runner.batches(wanted, self.windows):
             values = self.store.read(raw)
@@ -196,18 +120,18 @@ class _Pass:
     def _band(self, channels: int) -> Band:
         if self.band is None:
             weights = importance(self.patch, self.plan.blending)
+            self.store.maps(channels)
             choose = self.store.output.activation == "labels"
             self.band = Band(
                 channels, self.padded.shape[1:], weights, choose=choose, half=self.plan.sums == "float16",
-                maximum=self.plan.blending == "maximum",
+                maximum=self.plan.blending == "maximum", blocks=self.blocks,
             )  # fmt: skip
         return self.band
 
     def _flush(self, band: Band, until: int) -> None:
         """Store all slices before ``until``; no window that is still to come reaches them."""
         while band.first < min(until, self.padded.shape[1]):
-            for first, mean, covered in band.finish(until):
-                self._put(first, mean, covered)
+            band.finish(until, self._put)
 
     def _put(self, first: int, mean: FloatArray, covered: Any) -> None:
         """The part of a finished slab that lies in the unpadded volume."""
@@ -262,6 +186,13 @@ def run_sliding_window(
                         "result a little near the windows' borders."
                     )
         runner.to_cpu(f"one window of {_text(sizes[-1][::-1])} voxels")
+
+
+def _threads(provider: str) -> int:
+    """Threads that blend: one beside a network that has all cores itself."""
+    if provider == CPU or provider.startswith(OPENVINO):
+        return 1
+    return max(1, min(_MOST_THREADS, (physical_cores() or 2) - 2))
 
 
 def _turned(stride: tuple[int, int, int] | None) -> tuple[int, int, int] | None:
