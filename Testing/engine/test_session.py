@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from medseg.engine import devices, machine
+from medseg.engine.calling import CallingThread
 from medseg.engine.providers import CPU
 from medseg.engine.session import Session
 from medseg.errors import Cancelled, DeviceError, InputError, ModelError, OutOfMemory
@@ -343,3 +344,27 @@ def test_the_model_is_opened_from_its_path(tmp_path: Path) -> None:
     with Session.open(model, "cpu", monitor=Monitor()) as session:
         assert session._session._model_bytes is None
         assert onnx.load(str(model.onnx_path)).graph.node[0].op_type == "Conv"
+
+
+@pytest.mark.parametrize(("gigabytes", "calls"), [(0, 1), (6, 1), (16, 2), (24, 3), (141, 3)])
+def test_small_cards_are_not_filled_with_several_calls(monkeypatch, gigabytes, calls):
+    """Each call needs memory for its activations; a card that is too small would fail and begin anew."""
+    monkeypatch.setattr(machine, "nvidia_cards", lambda: (("card", gigabytes << 30),))
+    assert machine.calls_at_once(0) == calls and machine.calls_at_once(1) == 1
+
+
+def test_several_calls_are_under_way_where_several_threads_were_asked_for():
+    """A card copies for one call while it computes for the other."""
+    thread, meeting = CallingThread(), threading.Barrier(2, timeout=20)
+    thread.at_least(2)
+    callers = [
+        threading.Thread(target=lambda: thread.call(meeting.wait, Monitor(), lambda: None), daemon=True)
+        for _ in range(2)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(20)
+        assert not caller.is_alive()
+    assert not meeting.broken
+    thread.close()

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+_BYTES_OF_A_CALL = 7 << 30
+
 
 @functools.lru_cache(maxsize=1)
 def nvidia_cards() -> tuple[tuple[str, int], ...]:
@@ -20,6 +22,15 @@ def nvidia_cards() -> tuple[tuple[str, int], ...]:
     if visible is not None and all(v.strip().isdecimal() for v in visible.split(",") if v):
         cards = [cards[int(v)] for v in visible.split(",") if v and int(v) < len(cards)]
     return tuple(cards)
+
+
+def calls_at_once(card: int) -> int:
+    """How many calls of a network are worth while on an NVIDIA card: 1 to 3, by its memory.
+
+    One call's copies hide behind another's work, each in a stream of its own; each needs memory for its activations.
+    """
+    cards = nvidia_cards()
+    return min(3, max(1, cards[card][1] // _BYTES_OF_A_CALL)) if card < len(cards) else 1
 
 
 def nvidia_smi(fields: str) -> list[list[str]]:

@@ -13,7 +13,6 @@ from ..errors import DeviceError, InputError, ModelError, OutOfMemory
 from ..model.package import Model
 from ..monitor import Monitor
 from . import automatic, devices, machine, openvino_engine, providers
-from .bound import BoundSession
 from .calling import CallingThread
 from .devices import plain_words
 from .openvino_engine import OpenVinoNetwork
@@ -39,8 +38,8 @@ _HEAVY = {
     "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
 }  # fmt: skip
 
-# Calls under way at once on an NVIDIA card; values of an input up to which two engines are held in memory at once.
-_ON_A_CARD, _MOST_COMPARED = 2, 8_000_000
+# Values of an input up to which two engines are held in memory at once.
+_MOST_COMPARED = 8_000_000
 
 
 class _Refused(Exception):
@@ -70,7 +69,6 @@ class Session:
         self._chosen = ""
         self.fell_back = False
         self.in_flight = 1
-        self._bound: BoundSession | None = None
         self.provider = ""
         self.device = ""
         self.providers_requested: tuple[str, ...] = ()
@@ -138,25 +136,20 @@ class Session:
     def _run_onnxruntime(self, feeds: dict[str, Array]) -> dict[str, Array]:
         if self._session is None:
             raise DeviceError("The network was closed; open it again.")
-        session, bound, options = self._session, self._bound, onnxruntime.RunOptions()
+        session, options = self._session, onnxruntime.RunOptions()
         options.log_severity_level = 4
         names = [o.name for o in session.get_outputs()]
 
         def stop() -> None:
             options.terminate = True
 
-        def run() -> Any:
-            return session.run(names, feeds, options) if bound is None else bound.run(feeds, options)
-
         try:
-            values = self._runner.call(run, self._monitor, stop)
+            values = self._runner.call(lambda: session.run(names, feeds, options), self._monitor, stop)
         except Exception as error:
             self._monitor.checkpoint()
             translated = self._translated(error, "run", feeds=feeds)
             if isinstance(translated, OutOfMemory):
                 self.in_flight = 1
-            elif bound is not None and bound.plainly():
-                return self._run_onnxruntime(feeds)
             raise translated from error
         return dict(zip(names, values, strict=True))
 
@@ -223,12 +216,12 @@ class Session:
         if self.provider == CPU and self._session is not None:
             return
         self.fell_back = True
-        self._session = self._openvino = self._bound = None
+        self._session = self._openvino = None
         self._open("cpu")
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""
-        self._session = self._openvino = self._bound = None
+        self._session = self._openvino = None
         self._undecided = False
         self._end()
 
@@ -309,9 +302,7 @@ class Session:
         if not ran or ran[0] != PROVIDERS[kind]:
             raise _Refused(f"ONNX Runtime silently used {', '.join(ran) or 'nothing'} instead")
         self._session, self.provider = session, ran[0]
-        # One call's copies to and from the card hide behind the other's work there; each call has a stream of its own.
-        self.in_flight = _ON_A_CARD if kind == "cuda" else 1
-        self._bound = BoundSession(session) if kind == "cuda" else None
+        self.in_flight = machine.calls_at_once(int(which or 0)) if kind == "cuda" else 1
         self._runner.at_least(self.in_flight)
         self.device = self._name(kind, which)
         self.input_shapes = _shapes(session.get_inputs())

@@ -1,6 +1,6 @@
 """Weighted means of overlapping windows, with only a band of the volume in float32.
 
-All work goes in blocks of a few slices that stay in a processor's cache, in several threads where the network runs
+All work goes in blocks of a few slices that stay in a processor's cache, or in several threads where the network runs
 elsewhere. Each voxel's sum is made in the order of the windows all the same, so results do not depend on it.
 """
 
@@ -82,19 +82,19 @@ class Blocks:
         self._pool = ThreadPoolExecutor(threads, "medseg-blending") if threads > 1 else None
 
     def each(self, work: Callable[[int, int], None], first: int, last: int, step: int) -> None:
-        """``work(start, stop)`` for ranges of ``step`` slices that make up ``first`` to ``last``, in any order."""
+        """``work(start, stop)`` for ranges that make up ``first`` to ``last``, in any order.
+
+        Of ``step`` slices, or where there are threads of an equal share for each: the work between NumPy's loops is
+        done by one thread at a time, so many small ranges would wait for each other.
+        """
+        if self._pool is not None:
+            step = -(-(last - first) // self._threads)
         ranges = list(pairwise([*range(first, last, max(1, step)), last]))
         if self._pool is None or len(ranges) < 2:
             for start, stop in ranges:
                 work(start, stop)
-            return
-        share = -(-len(ranges) // self._threads)
-
-        def several(n: int) -> None:
-            for start, stop in ranges[n : n + share]:
-                work(start, stop)
-
-        list(self._pool.map(several, range(0, len(ranges), share)))
+        else:
+            list(self._pool.map(lambda range: work(*range), ranges))
 
     def close(self) -> None:
         """End the threads."""

@@ -5,7 +5,6 @@ the CPU is gone to once.
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
@@ -70,9 +69,14 @@ class Runner:
             self.batch = max(self.batch, -(-count // calls))
 
     def batches(
-        self, items: Sequence[T], gather: Callable[[Sequence[T]], FloatArray], *, scores: bool = False
-    ) -> Iterator[tuple[Sequence[T], Array]]:
-        """Run ``items`` in batches; yields the items of each batch and the output (N, C, *spatial).
+        self,
+        items: Sequence[T],
+        gather: Callable[[Sequence[T]], FloatArray],
+        read: Callable[[Array], FloatArray],
+        *,
+        scores: bool = False,
+    ) -> Iterator[tuple[Sequence[T], FloatArray]]:
+        """Run ``items`` in batches; yields the items of each batch and what ``read`` made of the output (N, C, ...).
 
         ``gather`` makes the batch (N, O, C, *spatial) of some items. ``scores``: the output is (N, C). While a batch is
         taken in, the next is made and run (`run_ahead`), where two fit into memory. The batch size is halved where
@@ -81,8 +85,11 @@ class Runner:
         at_once = max(1, getattr(self.session, "in_flight", 1))
         # Where several calls run at once they begin together; else the first alone shows how large an output is.
         ahead = at_once > 1
-        call = functools.partial(self.call, scores=scores)
         done = 0
+
+        def call(batch: FloatArray) -> FloatArray:
+            return read(self.call(batch, scores=scores))
+
         while done < len(items):
             self.monitor.checkpoint()
             chosen = items[done : done + self.batch]

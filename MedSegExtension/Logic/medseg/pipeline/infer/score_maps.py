@@ -150,13 +150,17 @@ class Store:
         self._thresholds: FloatArray | None = None
 
     def read(self, raw: Array) -> FloatArray:
-        """A network output (N, C, ...) as float32: channels checked, dequantised, NaN counted and made impossible."""
+        """A network output (N, C, ...) as float32: channels checked, dequantised, NaN counted and made impossible.
+
+        Several threads may read.
+        """
         check_channels(raw.shape[1], raw.shape, self.manifest)
         step = self.output.dequantise
         values = raw.astype(np.float32, copy=False)
         if step is not None:
             values = (values - np.float32(step.zero_point)) * np.float32(step.scale)
-        self.values += values.size
+        with self._lock:
+            self.values += values.size
         if self.output.activation == "labels":
             return self._finite(values, 0.0, 0.0)
         if self.output.logits:
@@ -165,10 +169,11 @@ class Store:
 
     def _finite(self, values: FloatArray, bad: float, high: float) -> FloatArray:
         # A sum of numbers is one, unless it is too large; it needs no array.
-        if np.isfinite(values.sum(dtype=np.float64)) or np.isfinite(values).all():
+        if np.isfinite(values.sum()) or np.isfinite(values).all():
             return values
         missing = np.isnan(values)
-        self.not_numbers += int(missing.sum())
+        with self._lock:
+            self.not_numbers += int(missing.sum())
         values = np.nan_to_num(values, nan=bad, posinf=high, neginf=bad)
         if self.output.activation == "softmax":
             # Where no class is left, background is what remains.

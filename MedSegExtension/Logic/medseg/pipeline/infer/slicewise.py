@@ -13,7 +13,7 @@ from ...model.manifest.schema import Slicewise
 from ..preprocess.state import Prepared
 from .fallback import Runner
 from .score_maps import ScoreMaps, Scores, Store
-from .tensors import Array, FloatArray
+from .tensors import FloatArray
 from .whole import multiple_margins
 
 
@@ -47,8 +47,7 @@ def run_slicewise(plan: Slicewise, prepared: Prepared, runner: Runner, store: St
         batch = slice_batch(prepared, positions, plan.neighbours)
         return batch if plan.multiple_of == 1 else np.pad(batch, ((0, 0), (0, 0), (0, 0), *margins))
 
-    def take(positions: Sequence[int], raw: Array) -> None:
-        values = store.read(raw)
+    def take(positions: Sequence[int], values: FloatArray) -> None:
         if classification:
             rows.append(store.activate(values.T).T)
             return
@@ -60,8 +59,8 @@ def run_slicewise(plan: Slicewise, prepared: Prepared, runner: Runner, store: St
     runner.fill_card(math.prod(shape), count)
     while done < count:
         try:
-            for positions, raw in runner.batches(range(done, count), gather, scores=classification):
-                take(positions, raw)
+            for positions, values in runner.batches(range(done, count), gather, store.read, scores=classification):
+                take(positions, values)
                 done = positions[-1] + 1
                 runner.monitor.progress(done, count, f"slice {done} of {count}")
         except OutOfMemory:
