@@ -15,7 +15,7 @@ import pytest
 
 from medseg.cohort.drive import run_cohort
 from medseg.cohort.one_case import Job, Record, columns_hash, failed
-from medseg.cohort.outliers import modified_z
+from medseg.cohort.outliers import compared_as, modified_z
 from medseg.pipeline.options import RunOptions
 from medseg.result import Column, Table
 from medseg.review.cases import find_cases
@@ -142,3 +142,13 @@ def test_the_modified_z_score_is_that_of_iglewicz_and_hoaglin() -> None:
     mostly = np.array([0.0] * 9 + [1.0])  # MAD is 0
     assert np.allclose(modified_z(mostly), mostly / (1.253314 * 0.1))
     assert not modified_z(np.ones(5)).any()
+
+
+def test_a_score_is_odd_by_what_it_says_not_by_how_small_the_others_are() -> None:
+    """Where nearly all scores are .005 a score of .02 is no finding, .9 is; a tiny one is no odder than .001."""
+    scores = np.array([0.004, 0.006, 0.005, 0.003, 0.007, 0.005, 0.004, 0.006, 0.02, 0.9, 1e-9])
+    plain, z = modified_z(scores), modified_z(compared_as("scores.subdural.maximum", scores))
+    assert plain[8] > 3.5 and z[9] > 3.5
+    assert z[9] > 3 * z[8] and plain[9] > 50 * plain[8]
+    assert compared_as("scores.x.maximum", np.array([1e-9]))[0] == compared_as("scores.x.maximum", np.array([0.001]))[0]
+    assert np.allclose(compared_as("segments.x.volume_ml", np.array([0.0, 9.0])), np.log([1, 10]))

@@ -17,12 +17,15 @@ LEAST = 10
 #: Columns that are compared, by their last word. Voxels say again what volumes say, positions say little.
 _SIZES = ("volume_ml", "volume_mm3", "area_cm2", "lesions", "rows")
 _VALUES = ("mean", "left_right_ratio")
-_SCORES = "maximum"
+_SCORES_TABLE, _SCORES = "scores", "maximum"
+#: Probabilities nearer to 0 or 1 are not told apart: a network's .0001 and .00001 are both a no.
+_LEAST_P = 0.001
 
 FORMULA = (
     "Modified z-score 0.6745 (x - median) / MAD, where MAD is the median of |x - median|; where MAD is 0, "
     "(x - median) / (1.2533 mean |x - median|). More than 3.5 is odd. Volumes, areas and counts are compared as "
-    "log(1 + x), since they are skewed. Of fewer than 10 cases nothing is said. "
+    "log(1 + x), since they are skewed, probabilities as log(p / (1 - p)) "
+    "with p kept within .001 and .999. Of fewer than 10 cases nothing is said. "
     "Iglewicz and Hoaglin, How to Detect and Handle Outliers, ASQC 1993."
 )
 
@@ -60,7 +63,7 @@ class Compared:
         """Every column in which cases differ, where there are enough of them."""
         if self._cases < LEAST:
             return []
-        found = [Measure(n, v, modified_z(np.log1p(v) if is_size(n) else v)) for n, v in self._columns.items()]
+        found = [Measure(n, v, modified_z(compared_as(n, v))) for n, v in self._columns.items()]
         return [m for m in found if np.nanmin(m.values) < np.nanmax(m.values)]
 
 
@@ -68,12 +71,22 @@ def is_compared(name: str) -> bool:
     """Whether a column (``table.row.column``) is one whose odd values are worth a look."""
     table, _, rest = name.partition(".")
     last = rest.rpartition(".")[2]
-    return last in _VALUES or is_size(name) or (table == "scores" and last == _SCORES)
+    return last in _VALUES or is_size(name) or (table == _SCORES_TABLE and last == _SCORES)
 
 
 def is_size(name: str) -> bool:
     """Whether a column is a volume, an area or a count."""
     return name.rpartition(".")[2] in _SIZES
+
+
+def compared_as(name: str, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """``values`` of the column ``name`` on the scale on which they are compared: see `FORMULA`."""
+    if is_size(name):
+        return np.log1p(values)
+    if name.partition(".")[0] == _SCORES_TABLE:
+        p = np.clip(values, _LEAST_P, 1 - _LEAST_P)
+        return np.asarray(np.log(p / (1 - p)))
+    return values
 
 
 def modified_z(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
