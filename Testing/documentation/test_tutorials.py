@@ -50,7 +50,7 @@ def run_blocks(text: str, folder: Path) -> None:
         elif block.kind == "sh":
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block.content],
-                cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False,
+                cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False,
             )  # fmt: skip
             said = done.stdout + done.stderr
             assert done.returncode == 0, f"{block.content}\n{said}"
@@ -61,6 +61,7 @@ def run_blocks(text: str, folder: Path) -> None:
             raise AssertionError(f"nobody runs a block of kind {block.kind!r}")
 
 
+@pytest.mark.timeout(900)  # some ten commands; seconds on a machine of one's own
 @pytest.mark.skipif(shutil.which("bash") is None, reason="the tutorials are written for bash, which is not installed")
 @every_tutorial
 def test_the_commands_work_in_their_order_as_typed(path: Path, tmp_path: Path) -> None:
