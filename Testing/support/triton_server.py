@@ -8,9 +8,11 @@ a Python built without a shared library cannot run that server's Python backend.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -68,7 +70,10 @@ class Triton:
             "--allow-grpc=false", "--allow-metrics=false", *self.arguments,
         ]  # fmt: skip
         with log.open("wb") as file:
-            self.process = subprocess.Popen(command, env=self.environment, stdout=file, stderr=file)
+            # A group of its own: the processes that run the networks would outlive a server that is killed.
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdout=file, stderr=file, start_new_session=True
+            )
         address, end = f"http://127.0.0.1:{port}", time.monotonic() + _START_SECONDS
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -81,7 +86,8 @@ class Triton:
         raise AssertionError(f"Triton did not start:\n{log.read_text(errors='replace')[-2000:]}")
 
     def kill(self) -> None:
-        """End it as a power cut does."""
+        """End it and what it started, as a power cut does."""
         if self.process is not None:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
