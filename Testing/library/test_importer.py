@@ -18,8 +18,10 @@ from onnx import TensorProto, helper, numpy_helper
 from medseg import load_model
 from medseg.errors import InputError, ModelError
 from medseg.library.importer import Recipe, find_recipe, import_model, import_with_manifest, onnx_tidy, propose
+from medseg.library.importer.converted import Converted, Probe
 from medseg.library.importer.formats import detect_kind
 from medseg.library.importer.from_keras import join_stages
+from medseg.library.importer.package_writing import compare
 from medseg.monitor import Monitor
 from support.packages import network
 from support.tfjs_samples import meshnet, run_onnx
@@ -44,6 +46,28 @@ def test_labels_in_slabs_are_the_labels_of_the_whole() -> None:
     for planes in (16, 37, 164):
         volume = random.normal(size=(1, 2, planes, 3, 4)).astype(np.float32)
         assert np.array_equal(run_onnx(labelled, volume), run_onnx(model, volume).argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("scale", "off", "good"), [(1, 5e-3, True), (1, 0.1, False), (1e6, 2, True), (1e6, 1e3, False)]
+)
+def test_the_original_may_differ_by_what_single_precision_leaves(
+    tmp_path: Path, scale: float, off: float, good: bool
+) -> None:
+    """AHNet gives numbers of half a million: no conversion agrees there to a hundredth, nor PyTorch with itself."""
+    model = network(classes=2)
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    feed = np.full((1, 1, 3, 4, 5), scale, np.float32)
+    wanted = np.repeat(feed, 2, axis=1)
+    wanted[0, 0, 0, 0, 0] += off
+    converted = Converted(model, probe=Probe("PyTorch", [feed], wanted))
+    monitor = Monitor()
+    if good:
+        assert compare(converted, tmp_path / "model.onnx", monitor) == pytest.approx(off, rel=0.1)
+        assert bool(monitor.warnings) == (scale == 1)
+    else:
+        with pytest.raises(ModelError, match="differs from the original"):
+            compare(converted, tmp_path / "model.onnx", monitor)
 
 
 def fixed_batch(reshape: bool) -> onnx.ModelProto:
