@@ -43,8 +43,17 @@ fuzz: install
 	PYTHONPATH=Testing $(BIN)/python -m fuzz -n $(or $(N),10000) --seed $(or $(SEED),1) $(if $(KIND),--kind $(KIND)) \
 	  $(if $(INDEX),--index $(INDEX))
 
-bench: install
-	$(BIN)/python Testing/benchmarks/stages.py
+# The table of speeds, against nnU-Net, MONAI and Keras in an environment of their own (2 GB where pip is pointed at
+# PyTorch's wheels for processors, 6 GB else; about an hour on two quiet cores). make bench SMALL=1 takes minutes.
+PEERS := .venv-peers
+$(PEERS)/.installed: Testing/benchmarks/peers-requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+bench: install $(PEERS)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[openvino]"
+	$(BIN)/python Testing/benchmarks/table.py --peers $(PEERS)/bin/python --readme $(if $(SMALL),--small)
 
 clean:
-	rm -rf $(VENV) demo-output test-output .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) demo-output test-output .pytest_cache .mypy_cache .ruff_cache

@@ -113,27 +113,46 @@ def residual_unet_3d(folder: Path, width: int, patch: int) -> str:
     return _package(folder, graph, graph.conv(here, inside, 2, kernel=1, relu=False), 2, {"inference": inference})
 
 
-def _package(folder: Path, graph: Graph, result: str, classes: int, more: dict[str, Any]) -> str:
-    folder.mkdir()
-    graph.save(folder / "model.onnx", result, classes)
-    layout = "NCHW" if graph.dims == 2 else "NCDHW"
+def package_of(
+    folder: Path,
+    network: Path,
+    result: str,
+    layout: str,
+    inference: dict[str, Any],
+    *,
+    title: str = "",
+    preprocessing: list[dict[str, Any]] | None = None,
+) -> str:
+    """A package of a segmentation ``network`` with the input ``x`` and one class, in ``folder``, which it makes."""
+    folder.mkdir(exist_ok=True)
+    if network.parent != folder:
+        network = network.rename(folder / "model.onnx")
+    steps = [{"step": "orient", "code": "LPS"}, {"step": "zscore"}] if preprocessing is None else preprocessing
     manifest = {
         "medseg_manifest": 1,
         "id": folder.name,
         "version": "1",
-        "title": f"{folder.name}, {graph.parameters / 1e6:.1f} M",
+        "title": title or folder.name,
         "task": "segmentation",
         "license": "none",
-        "weights": {"file": "model.onnx", "sha256": sha256_of(folder / "model.onnx")},
+        "weights": {"file": network.name, "sha256": sha256_of(network)},
         "channels": [{"name": "image"}],
-        "preprocessing": [{"step": "orient", "code": "LPS"}, {"step": "zscore"}],
+        "preprocessing": steps,
         "inputs": [{"name": "x", "layout": layout}],
-        "inference": more["inference"],
+        "inference": inference,
         "output": {"tensor": result, "layout": layout, "activation": "softmax", "logits": True},
         "classes": [{"value": 1, "name": "a"}],
     }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return str(folder)
+
+
+def _package(folder: Path, graph: Graph, result: str, classes: int, more: dict[str, Any]) -> str:
+    folder.mkdir()
+    graph.save(folder / "model.onnx", result, classes)
+    layout = "NCHW" if graph.dims == 2 else "NCDHW"
+    title = f"{folder.name}, {graph.parameters / 1e6:.1f} M"
+    return package_of(folder, folder / "model.onnx", result, layout, more["inference"], title=title)
 
 
 def noise(path: Path, shape: tuple[int, int, int]) -> Path:

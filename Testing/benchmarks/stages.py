@@ -1,8 +1,8 @@
 """Seconds of each stage of a run, and end-to-end time as a ratio to the bare network, for a 2D and a 3D model.
 
 The bare network is ONNX Runtime on exactly the tensors that the run fed, in the same process, session options apart
-from its defaults none, taken alternately with the runs. ``make bench`` runs the shipped models on phantoms, and
-real models where the real test data is (`support.real_data`).
+from its defaults none, taken alternately with the runs. The shipped models run on phantoms, and real models where the
+real test data is (`support.real_data`); `table` has these rows in its table.
 
 Both keep their network open, as the worker and a batch do; the seconds of opening are those of the first run. Ratios of
 processor time are told beside those of the clock: they vary less where others use the machine.
@@ -11,9 +11,7 @@ processor time are told beside those of the clock: they vary less where others u
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -24,7 +22,6 @@ from typing import Any
 import onnxruntime
 
 from medseg import Volume, load_model, phantoms, read_volume, run
-from medseg.engine.machine import cpu_name
 from medseg.engine.session import Session
 from medseg.engine.session_cache import SessionCache
 from medseg.model.package import Model
@@ -33,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.real_data import REAL_DATA
 
-RESULTS = Path(__file__).with_name("results.json")
 TARGET = 1.15  # end-to-end / bare network, small models
 STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
 
@@ -108,10 +104,8 @@ def measure(name: str, model: Model, volume: Volume, runs: int) -> dict[str, Any
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=3)
-    options = parser.parse_args()
+def rows(runs: int) -> list[dict[str, Any]]:
+    """Measure all models that are there."""
     # The ratio is to the bare network on the same engine; OpenVINO in the run alone would flatter it.
     os.environ["MEDSEG_ENGINE"] = "onnxruntime"
     cases: list[tuple[str, Callable[[], Model], Callable[[], Volume]]] = [
@@ -133,16 +127,13 @@ def main() -> None:
                     lambda image=image: read_volume(REAL_DATA / "images" / image),
                 )
             )
-    rows = [measure(name, model(), volume(), options.runs) for name, model, volume in cases]
-    machine = {
-        "processor": cpu_name(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "system": platform.system(),
-        "onnxruntime": onnxruntime.__version__,
-    }
-    RESULTS.write_text(json.dumps({"machine": machine, "runs": options.runs, "rows": rows}, indent=1) + "\n")
-    print(f"{machine}; written to {RESULTS.name}")
+    return [measure(name, model(), volume(), runs) for name, model, volume in cases]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=3)
+    rows(parser.parse_args().runs)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,233 @@
+"""MedSeg and the programs that people use, taken alternately in one run: seconds of both, their ratio, equal labels.
+
+Each case makes both sides ready, lets each run once, then times them in turn, so that other work on the machine meets
+both. The others run in a child process of their own environment (`peers_child`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from random_networks import noise, package_of, unet_2d
+
+from medseg import Volume, load_model, read_volume, run
+from medseg.engine import openvino_engine
+from medseg.engine.session_cache import SessionCache
+from medseg.geometry.grid import Grid
+from medseg.library.importer import ImportOptions, import_model
+from medseg.monitor import Monitor
+from medseg.pipeline.preprocess import prepare
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from support.nnunet_onnx import plain_unet, read_weights
+from support.real_data import REAL_DATA
+
+NNUNET = REAL_DATA / "nnunet/Dataset901_T1/nnUNetTrainer__nnUNetPlans__3d_fullres"
+HEAD = REAL_DATA / "images/t1/t1_conformed_256.nii.gz"
+
+
+@dataclass
+class Row:
+    """A line of the table. ``value``: seconds, or a ratio. ``target``: at least or at most (``least``).
+
+    ``why``: why it was skipped or missed. ``more``: further figures.
+    """
+
+    what: str
+    target: float | None
+    least: bool
+    unit: str = ""
+    value: float | None = None
+    spread: tuple[float, float] | None = None
+    why: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def verdict(self) -> str:
+        """met, missed, skipped, or nothing where there is no target."""
+        if self.value is None:
+            return "skipped"
+        if self.target is None:
+            return ""
+        return "met" if (self.value >= self.target if self.least else self.value <= self.target) else "missed"
+
+
+class Peer:
+    """The other programs' process. ``python``: the interpreter of their environment."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        self._folder = folder
+        child = Path(__file__).with_name("peers_child.py")
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        self._process = subprocess.Popen(
+            [str(python), str(child)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
+            stderr=(folder / "peers.log").open("a"),
+        )  # fmt: skip
+
+    def ask(self, **content: Any) -> dict[str, Any]:
+        """Its answer; `RuntimeError` with its words where it fails."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._process.stdin.write(json.dumps(content) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"error": f"it ended; see {self._folder / 'peers.log'}"}
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        return answer
+
+    def labels(self) -> tuple[float, Any]:
+        """Seconds of a run, and its labels (K, J, I)."""
+        path = self._folder / "labels.npy"
+        seconds = float(self.ask(do="run", labels=str(path))["seconds"])
+        return seconds, np.load(path)
+
+    def close(self) -> None:
+        """End it."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+
+
+def against(
+    peer: Peer, what: str, ours: dict[str, Callable[[], Any]], targets: dict[str, float], runs: int
+) -> list[Row]:
+    """A row for each of ``ours`` (by engine): how many times as fast as what ``peer`` is ready for."""
+    mine: dict[str, list[float]] = {name: [] for name in ours}
+    theirs: list[float] = []
+    labels: dict[str, Any] = {}
+    _, wanted = peer.labels()
+    for name, work in ours.items():
+        labels[name] = work()
+    for _ in range(runs):
+        theirs.append(peer.labels()[0])
+        for name, work in ours.items():
+            started = time.perf_counter()
+            labels[name] = work()
+            mine[name].append(time.perf_counter() - started)
+    rows = []
+    for name, seconds in mine.items():
+        ratios = sorted(t / s for t, s in zip(theirs, seconds, strict=True))
+        equal = float(np.mean(labels[name] == wanted))
+        rows.append(Row(
+            f"{what}, {name}", targets[name], True, "times", round(statistics.median(ratios), 2),
+            (round(ratios[0], 2), round(ratios[-1], 2)), "",
+            {"ours_s": round(statistics.median(seconds), 3), "theirs_s": round(statistics.median(theirs), 3),
+             "labels_equal": equal},
+        ))  # fmt: skip
+    return rows
+
+
+def _engines(float32: float, bfloat16: float) -> tuple[dict[str, dict[str, Any]], dict[str, float]]:
+    """Options of a run, and targets, by name."""
+    chosen: dict[str, dict[str, Any]] = {"float32, engine chosen by itself": {"device": "auto"}}
+    if openvino_engine.installed() and "bfloat16" in openvino_engine.fast_precisions():
+        chosen["bfloat16"] = {"device": "openvino:cpu", "precision": "bfloat16"}
+    return chosen, {"float32, engine chosen by itself": float32, "bfloat16": bfloat16}
+
+
+def _ours(model: Any, volume: Callable[[], Volume], options: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """Our runs by engine; each keeps its network open, as the other program does."""
+
+    def one(chosen: dict[str, Any]) -> Callable[[], Any]:
+        kept = SessionCache()
+        return lambda: run(model, volume(), open_session=kept.open, **chosen, **more).layers[0].labels
+
+    return {name: one(chosen) for name, chosen in options.items()}
+
+
+def nnunet(peer: Peer, folder: Path, runs: int, mirror: bool) -> list[Row]:
+    """A real nnU-Net on a whole head, file to labels (ours with the tables)."""
+    source = folder / f"nnunet-{mirror}"
+    source.mkdir()
+    for name in ("plans.json", "dataset.json"):
+        shutil.copy(NNUNET / name, source / name)
+    plan = json.loads((source / "plans.json").read_text())["configurations"]["3d_fullres"]
+    onnx.save(plain_unet([read_weights(NNUNET / "fold_0/checkpoint_final.pth")], plan), str(source / "model.onnx"))
+    made = import_model(
+        source, None, folder / f"package-{mirror}", options=ImportOptions(choices={"onnx": "model.onnx"})
+    )
+    manifest = json.loads((made / "manifest.json").read_text())
+    manifest["inference"]["mirror_axes"] = [0, 1, 2]
+    (made / "manifest.json").write_text(json.dumps(manifest))
+    peer.ask(do="nnunet", folder=str(NNUNET), image=str(HEAD), mirror=mirror)
+    options, targets = _engines(2.5, 5.0)
+    ours = _ours(load_model(made), lambda: read_volume(HEAD), options, mirror=mirror)
+    words = "on" if mirror else "off"
+    return against(peer, f"nnU-Net's predictor, whole head, mirroring {words}", ours, targets, runs)
+
+
+def monai(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
+    """MONAI's residual U-Net in windows of 96^3."""
+    size = (128, 128, 96) if small else (256, 256, 180)
+    network, array = folder / "residual.onnx", folder / "monai.npy"
+    volume = read_volume(noise(folder / "monai.nrrd", size[::-1]))
+    values = (volume.array - volume.array.mean()) / volume.array.std()
+    np.save(array, values.astype(np.float32))
+    peer.ask(do="monai", array=str(array), patch=96, onnx=str(network))
+    plan = {"mode": "sliding_window", "patch": [96] * 3, "overlap": 0.5, "blending": "gaussian_floor"}
+    model = load_model(package_of(folder / "residual", network, "y", "NCDHW", plan, preprocessing=[]))
+    given = Volume(values.astype(np.float32), Grid(size, (1, 1, 1), (0, 0, 0), np.eye(3)), "MR", "noise")
+    options, targets = _engines(2.5, 5.0)
+    what = f"MONAI's sliding_window_inference, residual U-Net, {'x'.join(map(str, size))}"
+    return against(peer, what, _ours(model, lambda: given, options), targets, runs)
+
+
+def keras(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
+    """A 2D U-Net of 31 M parameters, slice by slice."""
+    slices = 4 if small else 40
+    source = unet_2d(folder / "unet-2d", 64)
+    path = noise(folder / "keras.nrrd", (slices, 256, 256))
+    model, array = load_model(source), folder / "keras.npy"
+    np.save(array, np.asarray(prepare(model.manifest, [read_volume(path)], monitor=Monitor()).array)[0])
+    peer.ask(do="keras", array=str(array), onnx=str(model.onnx_path))
+    options, targets = _engines(1.5, 4.0)
+    ours = _ours(model, lambda: read_volume(path), options)
+    return against(peer, f"Keras predict, 2D U-Net of 31 M, {slices} slices of 256", ours, targets, runs)
+
+
+def compare_all(python: Path | None, folder: Path, runs: int, small: bool) -> list[Row]:
+    """All rows; those that cannot be measured say why."""
+    cases: list[tuple[str, Callable[[Peer], list[Row]], str]] = [
+        ("nnU-Net's predictor, whole head, mirroring off", lambda p: nnunet(p, folder, runs, False), _no_head()),
+        (
+            "nnU-Net's predictor, whole head, mirroring on",
+            lambda p: nnunet(p, folder, 1, True),
+            _no_head() or ("takes eight times as long; not with --small" if small else ""),
+        ),
+        ("MONAI's sliding_window_inference", lambda p: monai(p, folder, runs, small), ""),
+        ("Keras predict", lambda p: keras(p, folder, runs, small), ""),
+    ]
+    rows: list[Row] = []
+    for what, work, missing in cases:
+        if python is None:
+            missing = "no environment with the other programs (--peers)"
+        if missing:
+            rows.append(Row(what, None, True, why=missing))
+            continue
+        assert python is not None
+        peer = Peer(python, folder)
+        try:
+            rows += work(peer)
+        except Exception as error:  # a row that fails must not cost the others
+            rows.append(Row(what, None, True, why=f"{type(error).__name__}: {error}"[:300]))
+        finally:
+            peer.close()
+        print(f"  {what}: done", flush=True)
+    return rows
+
+
+def _no_head() -> str:
+    return "" if NNUNET.is_dir() and HEAD.is_file() else "the real test data is not here (MEDSEG_TEST_DATA)"

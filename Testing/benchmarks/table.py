@@ -1,0 +1,197 @@
+"""The whole table of speeds, measured against targets: what `make bench` runs.
+
+    python Testing/benchmarks/table.py [--peers PYTHON] [--small] [--runs N] [--readme]
+
+Prints each row with its target and the machine, writes ``results.json`` and ``profile.txt`` beside this file, and with
+``--readme`` the table of README.md between its two marks. Ratios are taken in one run, both sides in turn; seconds mean
+something on a quiet machine only, so its load is told. Rows that need the real test data (``MEDSEG_TEST_DATA``), or the
+other programs, are said to be skipped where there are none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import json
+import os
+import platform
+import pstats
+import statistics
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import date
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import SimpleITK as sitk
+from peers import Row, compare_all
+
+from medseg import load_model, phantoms, read_volume, run, write_result
+from medseg.engine import openvino_engine
+from medseg.engine.machine import cpu_name, physical_cores, total_memory
+from medseg.engine.session_cache import SessionCache
+
+HERE = Path(__file__).resolve().parent
+RESULTS, PROFILE = HERE / "results.json", HERE / "profile.txt"
+README = HERE.parents[1] / "README.md"
+BEGIN, END = "<!-- table of speeds, written by make bench -->", "<!-- end of the table of speeds -->"
+
+
+def flair_file(folder: Path) -> Path:
+    """A FLAIR phantom of 20 slices in a file."""
+    volume = phantoms.flair(5).volume
+    image: Any = sitk.GetImageFromArray(volume.array)
+    volume.grid.place(image)
+    image.SetMetaData("modality", volume.modality or "")
+    path = folder / "flair.nrrd"
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def one_file(folder: Path, runs: int) -> list[Row]:
+    """`wmh-compact` from a file to its written result, in a worker that is warm."""
+    path, kept, took = flair_file(folder), SessionCache(), []
+    model = load_model("wmh-compact")
+    for n in range(runs + 1):
+        started = time.perf_counter()
+        volume = read_volume(path)
+        result = run(model, volume, open_session=kept.open)
+        write_result(result, folder / f"wmh-{n}", volume=volume, model=model, sinks=())
+        took.append(time.perf_counter() - started)
+    took = sorted(took[1:])
+    row = Row("`wmh-compact`, 20 slices, file to written result", 2.5, False, "s", round(statistics.median(took), 2))
+    row.spread = (round(took[0], 2), round(took[-1], 2))
+    row.more = {"stages_s": result.provenance["seconds"], "engine": result.provenance["provider"]}
+    return [row]
+
+
+def bare_ratios(runs: int) -> list[Row]:
+    """Whole runs against the bare network on the same engine."""
+    import stages
+
+    rows = []
+    for found in stages.rows(runs):
+        ratio, cpu, what = found["ratio"], found["cpu_ratio"], f"whole run / bare network: {found['name']}"
+        spread = (round(ratio["least"], 2), round(ratio["greatest"], 2))
+        rows.append(Row(
+            what, stages.TARGET, False, "times", round(ratio["median"], 2), spread,
+            more={"of_processor_time": round(cpu["median"], 2), "stages_s": found["seconds"], "bare_s": found["bare"]},
+        ))  # fmt: skip
+    return rows
+
+
+def around(small: bool, runs: int) -> list[Row]:
+    """Everything but the network of a chest CT, cold and warm starts, memory."""
+    import around_the_network
+
+    rows = []
+    for found in around_the_network.measure((60, 120) if small else (150, 300), runs):
+        value, unit = (found["seconds"], "s") if "seconds" in found else (found["ratio"], "times")
+        spread = tuple(found["spread"]) if "spread" in found else None
+        row = Row(found["what"], found.get("target"), False, unit, round(value, 3), spread)
+        row.more = {k: v for k, v in found.items() if k in ("cpu", "stages", "peak_mb", "before_mb") and v is not None}
+        rows.append(row)
+    return rows
+
+
+def explained(row: Row) -> Row:
+    """A miss with where its time went, read from what was measured."""
+    if row.verdict == "missed" and not row.why:
+        stages = row.more.get("stages_s") or row.more.get("stages") or {}
+        parts = sorted(((s, n) for n, s in stages.items() if n != "total" and s > 0.005), reverse=True)[:3]
+        told = [", ".join(f"{n} {s:.2f} s" for s, n in parts)] if parts else []
+        if row.more.get("cpu") is not None:
+            told.append(f"{row.more['cpu']:.2f} s of processor time")
+        if "of_processor_time" in row.more:
+            told.append(f"{row.more['of_processor_time']:.2f} of processor time")
+        if "ours_s" in row.more:
+            told.append(f"{row.more['ours_s']:.1f} s against {row.more['theirs_s']:.1f} s")
+        row.why = "; ".join(told)
+    return row
+
+
+def profile(folder: Path) -> str:
+    """The twenty functions that a warm run of `wmh-compact` spends most of its time in."""
+    path, kept, model = flair_file(folder), SessionCache(), load_model("wmh-compact")
+    run(model, read_volume(path), open_session=kept.open)
+    watch = cProfile.Profile()
+    watch.enable()
+    run(model, read_volume(path), open_session=kept.open)
+    watch.disable()
+    text = StringIO()
+    pstats.Stats(watch, stream=text).strip_dirs().sort_stats("tottime").print_stats(20)
+    return text.getvalue()
+
+
+def described(load: float | None) -> str:
+    """The machine in a sentence."""
+    busy = "" if load is None else f"; load {load:.1f} at the start" + (", so seconds say little" if load > 1.5 else "")
+    return (
+        f"{cpu_name()}, {physical_cores()} cores, {total_memory() / 2**30:.0f} GB, {platform.system()}, ONNX Runtime "
+        f"{onnxruntime.__version__}, OpenVINO {openvino_engine.version() or 'none'}{busy}"
+    )
+
+
+def as_markdown(rows: list[Row], machine: str) -> str:
+    """The table for README.md."""
+    lines = [
+        f"{date.today().isoformat()}, {machine}.", "",
+        "| what | measured (least to greatest) | aim | | labels equal, or where the rest is |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for row in rows:
+        value = "" if row.value is None else f"{row.value:g} {row.unit}".strip()
+        if row.spread:
+            value += f" ({row.spread[0]:g} to {row.spread[1]:g})"
+        aim = "" if row.target is None else f"{'at least' if row.least else 'at most'} {row.target:g}"
+        equal = f"{100 * row.more['labels_equal']:.4f} % equal" if "labels_equal" in row.more else ""
+        lines.append(
+            f"| {row.what} | {value} | {aim} | {row.verdict} | {'; '.join(t for t in (equal, row.why) if t)} |"
+        )
+    return "\n".join(lines)
+
+
+def write_readme(table: str) -> None:
+    """Put the table between the marks of README.md."""
+    text = README.read_text(encoding="utf-8")
+    before, rest = text.split(BEGIN, 1)
+    README.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END, 1)[1]}", encoding="utf-8")
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--peers", type=Path, help="the interpreter of the environment with the other programs")
+    parser.add_argument("--small", action="store_true", help="small volumes, for a first look")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--readme", action="store_true", help="write the table of README.md too")
+    options = parser.parse_args()
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    machine = described(load)
+    print(machine, flush=True)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for part in (
+            lambda: compare_all(options.peers, folder, options.runs, options.small),
+            lambda: one_file(folder, options.runs),
+            lambda: bare_ratios(options.runs),
+            lambda: around(options.small, options.runs),
+        ):
+            new = [explained(row) for row in part()]
+            print(as_markdown(new, machine), flush=True)
+            rows += new
+            found = {"machine": machine, "small": options.small, "runs": options.runs, "load": load}
+            kept = [{**asdict(row), "verdict": row.verdict} for row in rows]
+            RESULTS.write_text(json.dumps({**found, "rows": kept}, indent=1) + "\n", encoding="utf-8")
+        PROFILE.write_text(profile(folder), encoding="utf-8")
+    table = as_markdown(rows, machine + (", small volumes" if options.small else ""))
+    if options.readme:
+        write_readme(table)
+    print(f"\n{table}\n\nwritten: {RESULTS.name}, {PROFILE.name}" + (", README.md" if options.readme else ""))
+
+
+if __name__ == "__main__":
+    main()
