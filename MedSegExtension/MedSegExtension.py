@@ -115,6 +115,9 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for name in [n for n in sys.modules if n.split(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        new = slicer.modules.MedSegExtensionWidget
+        if new is not self and new.parent.isEntered:
+            new.enter()  # Slicer calls it only when the user comes to the module, who is there already
 
     def onSceneStartClose(self, caller, event):
         self.panel.scene_closing()

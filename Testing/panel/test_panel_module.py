@@ -64,6 +64,15 @@ class TestReload:
         assert opened.widget.panel is not old_panel
         assert opened.worker.ended
 
+    def test_keys_of_the_review_work_after_it(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Slicer does not tell a module that was reloaded that the user is in it."""
+        for name in [n for n in sys.modules if n.split(".")[0] in ("medseg", "medseg_mrml", "medseg_panel")]:
+            monkeypatch.setitem(sys.modules, name, sys.modules[name])
+        opened.widget.onReload()
+        review = opened.widget.panel.tabs[1]
+        opened.ui.tabs.currentIndex = 1
+        assert all(s.enabled for s in review.actions.keys._shortcuts)
+
     def test_leaves_no_observer_behind(self, opened: Opened) -> None:
         widget = opened.widget
         opened.module.close()
