@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from medseg.pipeline.preprocess import head
 
@@ -145,3 +146,17 @@ def test_the_outline_is_the_corners_of_the_largest_objects_outer_border() -> Non
     assert head._polygon_area(corners) == 36
     diagonal = head._outline(np.eye(4, dtype=bool))
     assert {tuple(c) for c in diagonal} == {(0, 0), (3, 3)}
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(1, 30), st.integers(1, 5), st.booleans())
+def test_shifted_rows_erode_and_dilate_as_scipy_does(
+    seed: int, rows: int, columns: int, times: int, beyond: bool
+) -> None:
+    """One pixel more at the brain's border moves the normalisation of the slice."""
+    rng = np.random.default_rng(seed)
+    mask = np.asfortranarray(rng.random((rows, columns)) < rng.random())
+    before, cross = mask.copy(), ndimage.generate_binary_structure(2, 1)
+    wanted = ndimage.binary_erosion(mask, cross, iterations=times, border_value=beyond)
+    np.testing.assert_array_equal(head.eroded(mask, times, beyond=beyond), wanted)
+    np.testing.assert_array_equal(head.dilated(mask, times), ndimage.binary_dilation(mask, cross, iterations=times))
+    np.testing.assert_array_equal(mask, before)
