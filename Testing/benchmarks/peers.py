@@ -6,6 +6,7 @@ both. The others run in a child process of their own environment (`peers_child`)
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -43,7 +44,8 @@ HEAD = REAL_DATA / "images/t1/t1_conformed_256.nii.gz"
 class Row:
     """A line of the table. ``value``: seconds, or a ratio. ``target``: at least or at most (``least``).
 
-    ``why``: why it was skipped or missed. ``more``: further figures.
+    ``why``: why it was skipped or missed. ``more``: further figures. ``part``: of the table; ``when``: the day and the
+    machine's load then.
     """
 
     what: str
@@ -54,6 +56,8 @@ class Row:
     spread: tuple[float, float] | None = None
     why: str = ""
     more: dict[str, Any] = field(default_factory=dict)
+    part: str = ""
+    when: str = ""
 
     @property
     def verdict(self) -> str:
@@ -80,9 +84,11 @@ class Peer:
     def ask(self, **content: Any) -> dict[str, Any]:
         """Its answer; `RuntimeError` with its words where it fails."""
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(content) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = ""
+        with contextlib.suppress(OSError):  # it ended
+            self._process.stdin.write(json.dumps(content) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         answer: dict[str, Any] = json.loads(line) if line else {"error": f"it ended; see {self._folder / 'peers.log'}"}
         if "error" in answer:
             raise RuntimeError(answer["error"])
@@ -97,7 +103,8 @@ class Peer:
     def close(self) -> None:
         """End it."""
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
         self._process.wait(60)
 
 
@@ -198,20 +205,22 @@ def keras(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
     return against(peer, f"Keras predict, 2D U-Net of 31 M, {slices} slices of 256", ours, targets, runs)
 
 
-def compare_all(python: Path | None, folder: Path, runs: int, small: bool) -> list[Row]:
-    """All rows; those that cannot be measured say why."""
-    cases: list[tuple[str, Callable[[Peer], list[Row]], str]] = [
-        ("nnU-Net's predictor, whole head, mirroring off", lambda p: nnunet(p, folder, runs, False), _no_head()),
-        (
-            "nnU-Net's predictor, whole head, mirroring on",
-            lambda p: nnunet(p, folder, 1, True),
-            _no_head() or ("takes eight times as long; not with --small" if small else ""),
-        ),
-        ("MONAI's sliding_window_inference", lambda p: monai(p, folder, runs, small), ""),
-        ("Keras predict", lambda p: keras(p, folder, runs, small), ""),
-    ]
+def compare(name: str, python: Path | None, folder: Path, runs: int, small: bool) -> list[Row]:
+    """The rows of ``name`` (nnunet, monai, keras); those that cannot be measured say why."""
+    every: dict[str, list[tuple[str, Callable[[Peer], list[Row]], str]]] = {
+        "nnunet": [
+            ("nnU-Net's predictor, whole head, mirroring off", lambda p: nnunet(p, folder, runs, False), _no_head()),
+            (
+                "nnU-Net's predictor, whole head, mirroring on",
+                lambda p: nnunet(p, folder, 1, True),
+                _no_head() or ("takes eight times as long; not with --small" if small else ""),
+            ),
+        ]
+    }
+    every["monai"] = [("MONAI's sliding_window_inference", lambda p: monai(p, folder, runs, small), "")]
+    every["keras"] = [("Keras predict", lambda p: keras(p, folder, runs, small), "")]
     rows: list[Row] = []
-    for what, work, missing in cases:
+    for what, work, missing in every[name]:
         if python is None:
             missing = "no environment with the other programs (--peers)"
         if missing:

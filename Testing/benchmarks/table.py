@@ -1,11 +1,12 @@
 """The whole table of speeds, measured against targets: what `make bench` runs.
 
-    python Testing/benchmarks/table.py [--peers PYTHON] [--small] [--runs N] [--readme]
+    python Testing/benchmarks/table.py [--peers PYTHON] [--small] [--runs N] [--readme] [--only PART,PART]
 
 Prints each row with its target and the machine, writes ``results.json`` and ``profile.txt`` beside this file, and with
 ``--readme`` the table of README.md between its two marks. Ratios are taken in one run, both sides in turn; seconds mean
 something on a quiet machine only, so its load is told. Rows that need the real test data (``MEDSEG_TEST_DATA``), or the
-other programs, are said to be skipped where there are none.
+other programs, are said to be skipped where there are none. With ``--only`` the other parts' rows stay as they were
+measured before; each row says when, and how busy the machine was.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ import pstats
 import statistics
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 import SimpleITK as sitk
-from peers import Row, compare_all
+from peers import Row, compare
 
 from medseg import load_model, phantoms, read_volume, run, write_result
 from medseg.engine import openvino_engine
@@ -126,20 +128,26 @@ def profile(folder: Path) -> str:
     return text.getvalue()
 
 
-def described(load: float | None) -> str:
+def described() -> str:
     """The machine in a sentence."""
-    busy = "" if load is None else f"; load {load:.1f} at the start" + (", so seconds say little" if load > 1.5 else "")
     return (
         f"{cpu_name()}, {physical_cores()} cores, {total_memory() / 2**30:.0f} GB, {platform.system()}, ONNX Runtime "
-        f"{onnxruntime.__version__}, OpenVINO {openvino_engine.version() or 'none'}{busy}"
+        f"{onnxruntime.__version__}, OpenVINO {openvino_engine.version() or 'none'}"
     )
+
+
+def now() -> str:
+    """The day, and how busy the machine is."""
+    load = f", load {os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else ""
+    return date.today().isoformat() + load
 
 
 def as_markdown(rows: list[Row], machine: str) -> str:
     """The table for README.md."""
     lines = [
-        f"{date.today().isoformat()}, {machine}.", "",
-        "| what | measured (least to greatest) | aim | | labels equal, or where the rest is |", "|---|---|---|---|---|",
+        f"{machine}. The load is what other work added; seconds mean little where it is more than the cores.", "",
+        "| what | measured (least to greatest) | aim | | labels equal, or where the rest is | when |",
+        "|---|---|---|---|---|---|",
     ]  # fmt: skip
     for row in rows:
         value = "" if row.value is None else f"{row.value:g} {row.unit}".strip()
@@ -167,30 +175,46 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small volumes, for a first look")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--readme", action="store_true", help="write the table of README.md too")
+    parser.add_argument("--only", default="", help="some parts: nnunet, monai, keras, file, bare, around")
     options = parser.parse_args()
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    machine = described(load)
+    machine = described() + (", small volumes" if options.small else "")
     print(machine, flush=True)
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for part in (
-            lambda: compare_all(options.peers, folder, options.runs, options.small),
-            lambda: one_file(folder, options.runs),
-            lambda: bare_ratios(options.runs),
-            lambda: around(options.small, options.runs),
-        ):
-            new = [explained(row) for row in part()]
-            print(as_markdown(new, machine), flush=True)
-            rows += new
-            found = {"machine": machine, "small": options.small, "runs": options.runs, "load": load}
-            kept = [{**asdict(row), "verdict": row.verdict} for row in rows]
-            RESULTS.write_text(json.dumps({**found, "rows": kept}, indent=1) + "\n", encoding="utf-8")
+        parts: dict[str, Any] = {
+            peer: partial(compare, peer, options.peers, folder, options.runs, options.small)
+            for peer in ("nnunet", "monai", "keras")
+        }
+        parts |= {
+            "file": partial(one_file, folder, options.runs),
+            "bare": partial(bare_ratios, options.runs),
+            "around": partial(around, options.small, options.runs),
+        }
+        wanted = options.only.split(",") if options.only else list(parts)
+        rows: dict[str, list[Row]] = {part: [] for part in parts} | (earlier(machine) if options.only else {})
+        for part in wanted:
+            when = now()
+            rows[part] = [explained(replace(row, part=part, when=when)) for row in parts[part]()]
+            print(as_markdown(rows[part], machine), flush=True)
+            kept = [{**asdict(row), "verdict": row.verdict} for some in rows.values() for row in some]
+            found = {"machine": machine, "runs": options.runs, "rows": kept}
+            RESULTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
         PROFILE.write_text(profile(folder), encoding="utf-8")
-    table = as_markdown(rows, machine + (", small volumes" if options.small else ""))
+    table = as_markdown([row for some in rows.values() for row in some], machine)
     if options.readme:
         write_readme(table)
     print(f"\n{table}\n\nwritten: {RESULTS.name}, {PROFILE.name}" + (", README.md" if options.readme else ""))
+
+
+def earlier(machine: str) -> dict[str, list[Row]]:
+    """Rows by part that were measured on ``machine`` before."""
+    rows: dict[str, list[Row]] = {}
+    if RESULTS.is_file():
+        found = json.loads(RESULTS.read_text(encoding="utf-8"))
+        for row in found["rows"] if found["machine"] == machine else ():
+            row.pop("verdict")
+            rows.setdefault(row["part"], []).append(Row(**row))
+    return rows
 
 
 if __name__ == "__main__":
