@@ -155,9 +155,8 @@ def as_markdown(rows: list[Row], machine: str) -> str:
             value += f" ({row.spread[0]:g} to {row.spread[1]:g})"
         aim = "" if row.target is None else f"{'at least' if row.least else 'at most'} {row.target:g}"
         equal = f"{100 * row.more['labels_equal']:.4f} % equal" if "labels_equal" in row.more else ""
-        lines.append(
-            f"| {row.what} | {value} | {aim} | {row.verdict} | {'; '.join(t for t in (equal, row.why) if t)} |"
-        )
+        told = "; ".join(t for t in (equal, row.why) if t)
+        lines.append(f"| {row.what} | {value} | {aim} | {row.verdict} | {told} | {row.when} |")
     return "\n".join(lines)
 
 
