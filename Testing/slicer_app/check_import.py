@@ -70,6 +70,24 @@ def check_import_monai_bundle(session: Session) -> str:
     return f"{said} {id}: labels {found.tolist()}"
 
 
+def check_import_raidionics_folder(session: Session) -> str:
+    """A Raidionics folder (no PyTorch is needed): its settings are shown, it is imported, and finds what is bright."""
+    with _own_models(session) as folder:
+        place, script = folder / "MRI_Tumor", Path(__file__).with_name("make_raidionics.py")
+        subprocess.run([common.python(), str(script), str(place)], check=True, env=slicer.util.startupEnvironment())
+        said = _import(session, place, "raidionics", lambda dialog: None)
+        id = _newest(session)
+        volume = common.add_volume(common.blob((40, 96, 96)), "image", "MR")
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        told = session.run(id, volume, LONG)
+        true("Done" in told, told)
+        common.picture("import-raidionics-result")
+        bright = slicer.util.arrayFromVolume(volume) > 500
+        share = float((session.labels()[bright] > 0).mean())
+        true(share > 0.9, f"only {share:.1%} of the bright voxels were found")
+    return f"{said} {id}: {share:.2%} of the bright voxels found"
+
+
 @contextmanager
 def _own_models(session: Session) -> Iterator[Path]:
     """The user's models in a folder that vanishes; the worker is started anew so that it knows of it."""
