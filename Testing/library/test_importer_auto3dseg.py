@@ -12,9 +12,14 @@ import pytest
 
 from medseg.errors import ModelError
 from medseg.library.importer.auto3dseg import classes_of, plan_of, read_labels
+from medseg.library.importer.chain_check import equal_voxels
 from medseg.library.importer.formats import detect_kind
+from medseg.model.manifest.schema import Manifest
 from medseg.model.manifest.steps import Squash, Standardise
 from medseg.pipeline.preprocess.standardise import squash, standardise
+from medseg.pipeline.restore import segment_classes
+from medseg.result import Layer
+from support.tiny_networks import manifest
 
 CT = {
     "network": {}, "roi_size": [96, 96, 96], "normalize_mode": "ct", "intensity_bounds": [-250, 250],
@@ -63,3 +68,14 @@ def test_names_of_labels_and_of_overlapping_tumours(tmp_path: Path) -> None:
     assert more == {"exclusive": True}
     (tmp_path / "model.pt").write_bytes(b"PK")
     assert detect_kind(tmp_path) == "auto3dseg"
+
+
+def test_overlapping_tumours_that_become_one_label_map_are_compared_as_such() -> None:
+    """The import of a brain tumour model ended here: three masks were held against one label map."""
+    classes, output = classes_of({1: "core", 2: "whole", 3: "enhancing"}, 3, True, True)
+    some = manifest({"mode": "whole"}, {"activation": "sigmoid", **output}, classes=3).model_dump(by_alias=True)
+    plan = Manifest.model_validate(some | {"classes": classes})
+    masks = np.zeros((3, 1, 1, 4), np.uint16)
+    masks[0, ..., :3], masks[1, ..., 1:3], masks[2, ..., 2] = 1, 1, 1
+    found = Layer(np.array([[[2, 1, 3, 2]]], np.uint8), tuple(segment_classes(plan.classes)))
+    assert equal_voxels([found], masks, plan).tolist() == [[[True, True, True, False]]]
