@@ -175,7 +175,7 @@ def added(tab: Any, hands: Hands, truth: np.ndarray) -> str:
     place = free_place(tab)
     if not hands.stroke("Red", places_along(place, 4.0, "Red")):
         return "nothing was added (no mouse here)"
-    true(common.wait(lambda: set(review.findings) - known, 3), "what was drawn is no finding")
+    true(common.wait(lambda: set(review.findings) - known, 10), "what was drawn is no finding")
     new = sorted(set(review.findings) - known)
     true(review.decision(new[-1]).added, "a drawn finding is not marked as drawn")
     tab.actions.editor.close()
@@ -195,7 +195,9 @@ def free_place(tab: Any) -> list[float]:
     """A place (RAS) in the plane of the red view, up to 30 mm from its middle, with no finding within 6 mm."""
     reviewing = tab.reviewing
     grid = reviewing.review.grid
-    mask = np.any([labels > 0 for labels in reviewing.review.labels], axis=0)
+    # Also what was rejected: drawn on, it would be that finding again, not a new one.
+    both = [*reviewing.review.labels, *(layer.labels for layer in reviewing.review.model.layers)]
+    mask = np.any([labels > 0 for labels in both], axis=0)
     taken = np.argwhere(mask)[:, ::-1]
     where = np.array([grid.to_physical(n) for n in taken]) * (-1, -1, 1)
     matrix = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceToRAS()
@@ -382,7 +384,8 @@ def check_review_keys_are_free(session: Session) -> str:
             for sequence in [action.shortcut.toString(), *(s.toString() for s in action.shortcuts())]:
                 taken[str(sequence)] = str(action.text)
         for shortcut in window.findChildren(qt.QShortcut):
-            if shortcut not in mine:
+            # Those of a panel that was reloaded do nothing any more, and go when Slicer's own event loop runs again.
+            if shortcut not in mine and shortcut.enabled:
                 taken[str(shortcut.key.toString())] = "a shortcut of the window"
         taken.pop("", None)
         both = {name: taken[name] for name in own & set(taken)}
