@@ -1,8 +1,8 @@
-"""Models as they are published, through the panel's own forms: an nnU-Net folder and a MONAI bundle, imported and run.
+"""Models as they are published, through the panel's own forms: folders of every kind, imported and run.
 
 Each import makes an environment with PyTorch (minutes, internet) and removes it again, so these checks only run when
-they are asked for by name: ``checks.py import``. The MONAI bundle is made with ``MEDSEG_MONAI``, an environment with
-MONAI.
+they are asked for by name: ``checks.py import``. The MONAI bundle and the Auto3DSeg model are made with
+``MEDSEG_MONAI``, an environment with MONAI, the set of nnU-Net results with ``MEDSEG_NNUNET``, one with nnU-Net.
 """
 
 from __future__ import annotations
@@ -50,15 +50,11 @@ def check_import_nnunet_folder(session: Session) -> str:
 
 def check_import_monai_bundle(session: Session) -> str:
     """A MONAI bundle with weights: what it says is shown, it is imported, compared with MONAI, and runs."""
-    python = os.environ.get("MEDSEG_MONAI")
-    if not python:
+    if not os.environ.get("MEDSEG_MONAI"):
         return "left out: MEDSEG_MONAI names no environment that has MONAI"
-    interpreter = Path(python) / "bin" / "python" if Path(python).is_dir() else Path(python)
     with _own_models(session) as folder:
         bundle = folder / "segresnet-pt"
-        script = REPOSITORY / "Testing" / "support" / "monai_bundles.py"
-        environment = slicer.util.startupEnvironment()
-        subprocess.run([str(interpreter), str(script), "make", bundle.name, str(bundle)], check=True, env=environment)
+        _make("MEDSEG_MONAI", "monai_bundles.py", "make", bundle.name, str(bundle))
         said = _import(session, bundle, "monai", lambda dialog: None)
         id = _newest(session)
         volume = session.volume((40, 96, 96), "image")
@@ -68,6 +64,46 @@ def check_import_monai_bundle(session: Session) -> str:
         found = np.unique(session.labels())
         true(len(found) > 1, "the network found one class only")
     return f"{said} {id}: labels {found.tolist()}"
+
+
+def check_import_auto3dseg_folder(session: Session) -> str:
+    """An Auto3DSeg model as SlicerMONAIAuto3DSeg publishes them: imported, compared with MONAI's chain, and runs."""
+    if not os.environ.get("MEDSEG_MONAI"):
+        return "left out: MEDSEG_MONAI names no environment that has MONAI"
+    with _own_models(session) as folder:
+        place = folder / "whole-body-small"
+        _make("MEDSEG_MONAI", "auto3dseg_models.py", "ct", str(place))
+        said = _import(session, place, "auto3dseg", lambda dialog: None)
+        id = _newest(session)
+        volume = common.add_volume(common.blob((40, 96, 96)), "image", "CT")
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        told = session.run(id, volume, LONG)
+        true("Done" in told, told)
+        common.picture("import-auto3dseg-result")
+        found = np.unique(session.labels())
+        true(len(found) > 1, "the network found one class only")
+    return f"{said} {id}: labels {found.tolist()}"
+
+
+def check_import_joined_set(session: Session) -> str:
+    """Five nnU-Net results are seen to be a set of one recipe, and give what the set's own program gives."""
+    if not os.environ.get("MEDSEG_NNUNET"):
+        return "left out: MEDSEG_NNUNET names no environment that has nnU-Net"
+    recipe = REPOSITORY / "MedSegExtension/Resources/Models/recipes/totalsegmentator-total.json"
+    with _own_models(session) as folder:
+        _make("MEDSEG_NNUNET", "nnunet_sets.py", str(folder), str(recipe))
+        said = _import(session, folder / "parts", "set", lambda dialog: None)
+        id = _newest(session)
+        volume = slicer.util.loadVolume(str(folder / "ct.nii.gz"))
+        slicer.util.setSliceViewerLayers(background=volume, fit=True)
+        told = session.run(id, volume, LONG)
+        true("Done" in told, told)
+        common.picture("import-set-result")
+        wanted = slicer.util.arrayFromVolume(slicer.util.loadVolume(str(folder / "labels.nii.gz")))
+        equal = float((session.labels() == wanted).mean())
+        true(len(np.unique(wanted)) > 20, "the set found hardly any class")
+        true(equal >= 0.9995, f"only {equal:.4%} of the voxels are as the set's program has them")
+    return f"{said} {id}: {equal:.5%} of {wanted.size} voxels equal"
 
 
 def check_import_raidionics_folder(session: Session) -> str:
@@ -86,6 +122,14 @@ def check_import_raidionics_folder(session: Session) -> str:
         share = float((session.labels()[bright] > 0).mean())
         true(share > 0.9, f"only {share:.1%} of the bright voxels were found")
     return f"{said} {id}: {share:.2%} of the bright voxels found"
+
+
+def _make(variable: str, script: str, *arguments: str) -> None:
+    """Run a script of ``Testing/support`` in the environment that ``variable`` names."""
+    python = Path(os.environ[variable])
+    interpreter = python / "bin" / "python" if python.is_dir() else python
+    command = [str(interpreter), str(REPOSITORY / "Testing" / "support" / script), *arguments]
+    subprocess.run(command, check=True, env=slicer.util.startupEnvironment())
 
 
 @contextmanager
