@@ -10,8 +10,8 @@ import pytest
 BENCHMARKS = str(Path(__file__).resolve().parents[1] / "benchmarks")
 sys.path.insert(0, BENCHMARKS)
 
-import peers
-import table
+import peers  # noqa: E402
+import table  # noqa: E402
 
 sys.path.remove(BENCHMARKS)  # its review.py would hide the folder of the same name from other tests
 
