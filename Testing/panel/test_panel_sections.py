@@ -247,6 +247,16 @@ class TestWindowing:
         opened.choose("one-window")
         opened.ui.applyButton.click()
         assert "windows" not in opened.worker.runs[0]["options"]
+        assert "Warning: The changed windows are not those of this model" in opened.panel.run.log_text
+
+    def test_damaged_override_of_a_scene_is_told(self, opened: Opened) -> None:
+        opened.add_volume()
+        opened.choose("ct-bleeds")
+        opened.ui.overrideCheckBox.checked = True
+        opened.parameters.windowOverrides = "[[1, "
+        opened.ui.applyButton.click()
+        assert "windows" not in opened.worker.runs[0]["options"]
+        assert "Warning: The changed windows are not those of this model" in opened.panel.run.log_text
 
     def test_not_allowed_is_disabled_and_says_why(self, opened: Opened) -> None:
         opened.store.cards = [ct_card(windows=tuple(replace(w, override=False) for w in ct_card().windows))]

@@ -52,6 +52,24 @@ def test_no_tab_bar_where_there_is_only_one_tab(opened: Opened) -> None:
     assert opened.ui.tabs.count == 1 and not opened.ui.tabs.tabBar().visible
 
 
+def test_a_tab_that_cannot_be_made_is_told_and_takes_no_other_with_it(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a word a reader only sees that the tab is not there, and does not know why."""
+    import sys
+
+    from medseg.errors import InputError
+
+    def broken(neighbours: Any) -> Any:
+        raise InputError("no room for findings")
+
+    monkeypatch.setattr(sys.modules["medseg_panel.panel"], "OTHER_TABS", (broken, OtherTab))
+    opened.module.page.reload()
+    tabs = opened.widget.panel.tabs
+    assert [type(tab) for tab in tabs[1:]] == [OtherTab]
+    assert any("no room for findings" in told for told in opened.dialogs.errors)
+
+
 def test_tabs_are_named_and_entered_when_they_come_to_the_front(opened: Opened, other: OtherTab) -> None:
     tabs = opened.ui.tabs
     assert [tabs.tabText(n) for n in range(tabs.count)] == ["Segment", "Review"]

@@ -55,15 +55,7 @@ def check_import_monai_bundle(session: Session) -> str:
     with _own_models(session) as folder:
         bundle = folder / "segresnet-pt"
         _make("MEDSEG_MONAI", "monai_bundles.py", "make", bundle.name, str(bundle))
-        said = _import(session, bundle, "monai", lambda dialog: None)
-        id = _newest(session)
-        volume = session.volume((40, 96, 96), "image")
-        told = session.run(id, volume, LONG)
-        true("Done" in told, told)
-        common.picture("import-monai-result")
-        found = np.unique(session.labels())
-        true(len(found) > 1, "the network found one class only")
-    return f"{said} {id}: labels {found.tolist()}"
+        return _runs(session, bundle, "monai")
 
 
 def check_import_auto3dseg_folder(session: Session) -> str:
@@ -73,16 +65,7 @@ def check_import_auto3dseg_folder(session: Session) -> str:
     with _own_models(session) as folder:
         place = folder / "whole-body-small"
         _make("MEDSEG_MONAI", "auto3dseg_models.py", "ct", str(place))
-        said = _import(session, place, "auto3dseg", lambda dialog: None)
-        id = _newest(session)
-        volume = common.add_volume(common.blob((40, 96, 96)), "image", "CT")
-        slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        told = session.run(id, volume, LONG)
-        true("Done" in told, told)
-        common.picture("import-auto3dseg-result")
-        found = np.unique(session.labels())
-        true(len(found) > 1, "the network found one class only")
-    return f"{said} {id}: labels {found.tolist()}"
+        return _runs(session, place, "auto3dseg")
 
 
 def check_import_joined_set(session: Session) -> str:
@@ -122,6 +105,18 @@ def check_import_raidionics_folder(session: Session) -> str:
         share = float((session.labels()[bright] > 0).mean())
         true(share > 0.9, f"only {share:.1%} of the bright voxels were found")
     return f"{said} {id}: {share:.2%} of the bright voxels found"
+
+
+def _runs(session: Session, folder: Path, name: str) -> str:
+    """Import a model of random weights and run it; its labels."""
+    said = _import(session, folder, name, lambda dialog: None)
+    id = _newest(session)
+    told = session.run(id, session.volume((40, 96, 96), "image"), LONG)
+    true("Done" in told, told)
+    common.picture(f"import-{name}-result")
+    found = np.unique(session.labels())
+    true(len(found) > 1, "the network found one class only")
+    return f"{said} {id}: labels {found.tolist()}"
 
 
 def _make(variable: str, script: str, *arguments: str) -> None:

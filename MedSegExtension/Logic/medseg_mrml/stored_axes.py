@@ -35,9 +35,8 @@ def slices_were_reversed(node: Any, grid: Grid) -> bool:
     name = str(storage.GetFullNameFromFileName() or "") if storage is not None else ""
     if not name:
         return False
-    own = affine_of(grid)
     last = grid.size[2] - 1
-    turned = own @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, last], [0, 0, 0, 1.0]])
+    turned = grid.affine @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1, last], [0, 0, 0, 1.0]])
     if np.linalg.det(turned[:3, :3]) > 0:
         return False
     tolerance = 1e-2 * min(grid.spacing)
@@ -45,14 +44,6 @@ def slices_were_reversed(node: Any, grid: Grid) -> bool:
         return any(np.abs((a - turned) @ _corners(grid)).max() < tolerance for a in affines(Path(name)))
     except (OSError, EOFError, zlib.error, ValueError, struct.error, KeyError):
         return False
-
-
-def affine_of(grid: Grid) -> Affine:
-    """Index i, j, k (and 1) to LPS mm, 4x4."""
-    matrix = np.eye(4)
-    matrix[:3, :3] = grid.direction * np.asarray(grid.spacing)
-    matrix[:3, 3] = grid.origin
-    return matrix
 
 
 def affines(path: Path) -> Iterator[Affine]:

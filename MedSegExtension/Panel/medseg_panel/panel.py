@@ -41,7 +41,9 @@ class Panel:
             try:
                 tab = make(Neighbours(scene, others.dialogs, others.store, others.later, self.segment, self.show))
             except Exception as error:  # a tab that cannot be made must not take the others with it
-                self.segment.run.log(_("A tab could not be made: {error}").format(error=sentence_of(error)))
+                told = _("A tab of MedSeg could not be made: {error}").format(error=sentence_of(error))
+                self.segment.run.log(told)
+                others.dialogs.error(told)
                 continue
             ui.tabs.addTab(tab.widget, tab.title)
             self.tabs.append(tab)

@@ -285,6 +285,8 @@ class SegmentTab:
                 self.run.begin(_("Running {title}.").format(title=card.title))
                 for sentence in state.warnings:
                     self.run.log(sentence)
+                if unused := self.windowing.unused():
+                    self.run.warn(unused)
                 parameters, self._running_card = self._parameters, card
                 self.runs.start(
                     card,

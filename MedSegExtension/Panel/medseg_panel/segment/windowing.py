@@ -108,6 +108,14 @@ class WindowingSection:
             return None
         return self._overrides()
 
+    def unused(self) -> str:
+        """Why the user's own windows are not used though they are asked for; "" where they are, or are not."""
+        if self.overrides() is not None or self._parameters is None or not self._parameters.overrideWindows:
+            return ""
+        if not self._parameters.windowOverrides or not self._model_windows():
+            return ""
+        return _("The changed windows are not those of this model, so its own were used.")
+
     def leave(self) -> None:
         """Bring the views back (the module is left, or the scene closes)."""
         self._ui.showAsModelButton.checked = False
