@@ -86,6 +86,7 @@ class Application:
     def __init__(self, scene: Any, application_logic: Any, testing: bool) -> None:
         self._scene, self._logic, self._testing = scene, application_logic, testing
         self.connected: dict[str, list[Any]] = {}
+        self.renders_paused = 0
         self._folder = tempfile.TemporaryDirectory(prefix="medseg_host_")
         self.temporaryPath = self._folder.name
         self._settings = QtCore.QSettings(f"{self._folder.name}/Slicer.ini", QtCore.QSettings.Format.IniFormat)
@@ -134,6 +135,12 @@ class Application:
 
     def overrideCursor(self) -> Any:
         return QtWidgets.QApplication.overrideCursor()
+
+    def pauseRender(self) -> None:
+        self.renders_paused += 1
+
+    def resumeRender(self) -> None:
+        self.renders_paused -= 1
 
     def moduleManager(self) -> Any:
         return type("Manager", (), {"connect": lambda *_: True, "disconnect": lambda *_: True})()

@@ -51,14 +51,18 @@ class Hands:
     def press(self, name: str, until: Callable[[], Any] | None = None) -> None:
         """Press a key (named as on the key card) once; wait until it did what ``until`` asks."""
         self.presses += 1
+        sent = None
         if self._program:
-            self._do("key", _name(name))
+            # Not waited for here: Slicer handles the key while the program that sent it still lets it go.
+            sent = subprocess.Popen([self._program, "key", _name(name)], stdout=subprocess.DEVNULL)
         else:
             self._work(name)
         if until is None:
             common.pause(0.15)
         elif not common.wait(until, _PATIENCE, 2):
             raise AssertionError(f"the key {name} did not do what it is for within {_PATIENCE:g} s")
+        if sent is not None and sent.wait(20):
+            raise AssertionError(f"xdotool could not press {name}: it ended with {sent.returncode}")
 
     def hold(self, name: str, seconds: float, meanwhile: Callable[[], Any]) -> Any:
         """Hold a key; what ``meanwhile()`` gives near the end."""

@@ -159,6 +159,11 @@ class ReviewedNode:
         segmentation = self.node.GetSegmentation()
         return [segmentation.GetSegment(i).GetName() for i in segmentation.GetSegmentIDs() if i not in self.segments]
 
+    def state(self, layer: int) -> tuple[tuple[str, int, int], ...]:
+        """What changes when somebody draws on ``layer``: its segments with their labels and times of modification."""
+        groups = self._groups(layer).items()
+        return tuple((i, shown, image.GetMTime()) for image, members in groups for i, _, shown in members)
+
     def drawn(self, layer: int, like: Labels) -> Labels:
         """What the node shows of ``layer`` now: (K, J, I) of the type of ``like``; a view where nothing is apart."""
         groups = self._groups(layer)

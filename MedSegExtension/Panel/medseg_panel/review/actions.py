@@ -13,6 +13,7 @@ from .editor import EditorSection
 from .findings_list import FindingsList
 from .keys import Held, Key, Keys
 from .layout import button, row
+from .rendering import drawn_once
 
 #: Keys that effects of the Segment Editor have for themselves: A ends an outline, X takes its last point back.
 _KEYS_OF_EFFECTS = {"Draw": ("A", "X")}
@@ -101,6 +102,7 @@ class Actions:
 
     # -- decisions ----------------------------------------------------------------------------------------------
 
+    @drawn_once
     def decide(self, state: str) -> None:
         """Decide on the finding, and go to the next without a decision."""
         id = self._current()
@@ -114,6 +116,7 @@ class Actions:
         elif desk.reviewing.review.left == 0:
             desk.say(_("All findings are reviewed."))
 
+    @drawn_once
     def relabel(self) -> None:
         """Give the finding the next class."""
         id = self._current()
@@ -123,17 +126,20 @@ class Actions:
             self._desk.say(_("Finding {id} is now called {name}.").format(id=id, name=name))
             self._desk.go(id)
 
+    @drawn_once
     def step(self, step: int) -> None:
         """Go to the next or previous row."""
         if self._desk.reviewing is not None and (id := self._desk.list.after(self._desk.reviewing.current, step)):
             self._desk.go(id)
 
+    @drawn_once
     def undo(self) -> None:
         """Take the last step back."""
         reviewing = self._desk.reviewing
         if reviewing is not None and reviewing.undo():
             self._stepped(_("Taken back."))
 
+    @drawn_once
     def redo(self) -> None:
         """Do again what was taken back."""
         reviewing = self._desk.reviewing
@@ -172,6 +178,7 @@ class Actions:
         self.editor.open(reviewing.volume, node, segment, size, intensities)
         self._desk.drawing(True)
 
+    @drawn_once
     def take_drawing(self) -> None:
         """Take over what was drawn; a new finding is the one that is looked at."""
         reviewing = self._desk.reviewing

@@ -46,6 +46,8 @@ class Reviewing:
         self.scene, self.work, self.volume = scene, work, work.volume
         self._on_change, self._on_drawn = on_change, on_drawn
         self._own = False
+        #: Layer -> `ReviewedNode.state` when its drawing was last taken over.
+        self._known: dict[int, Any] = {}
         self._maps: dict[str, Labels] = {}
         self._unused: list[str] = []
         self._observers: list[Any] = []
@@ -138,11 +140,14 @@ class Reviewing:
         self.unsaved = True
         if self.shown is not None and self.review.touched is not None:
             layer, box = self.review.touched
+            taken = self.shown.state(layer) == self._known.get(layer)
             self._own = True
             try:
                 self.shown.show(layer, box, self.review.labels[layer][box])
             finally:
                 self._own = False
+            if taken:
+                self._known[layer] = self.shown.state(layer)
         if self.current not in self.review.findings:
             self.current = 0
         self._on_change(ids)
@@ -153,15 +158,22 @@ class Reviewing:
         if not self._own:
             self._on_drawn()
 
-    def take_drawing(self) -> list[int]:
-        """Take over what was drawn on the node; numbers of the new findings."""
+    def take_drawing(self, *, thorough: bool = False) -> list[int]:
+        """Take over what was drawn on the node; numbers of the new findings.
+
+        A layer that VTK says was not modified is compared only with ``thorough``, as before a version is saved.
+        """
         if self.shown is None or self.shown.node.GetScene() is None:
             return []
         new: list[int] = []
         changed = False
         for n, labels in enumerate(self.review.labels):
+            state = self.shown.state(n)
+            if state == self._known.get(n) and not thorough:
+                continue
             before = self.review.steps
             new += self.opened.journal.edited(n, self.shown.drawn(n, labels))
+            self._known[n] = state
             changed = changed or self.review.steps != before
         if changed:
             self.unsaved = True
@@ -293,7 +305,7 @@ class Reviewing:
 
     def save(self, comment: str = "") -> str:
         """Save the reviewed mask as a new version; its file, "" for a classifier. Raises `OutputError`."""
-        self.take_drawing()
+        self.take_drawing(thorough=True)
         take_decisions(self.kept, self.review)
         self.kept.finding = self.current
         if self.work.masks is None:

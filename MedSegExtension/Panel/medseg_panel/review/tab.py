@@ -23,6 +23,7 @@ from .findings_list import FindingsList
 from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
 from .rating import RatingSection
+from .rendering import drawn_once
 from .threshold import ThresholdSection
 
 #: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
@@ -217,6 +218,7 @@ class ReviewTab:
         ends = {name: [n for n in run.probabilities if n.GetName().endswith(f" {name} probability")] for name in names}
         return {name: nodes[0] for name, nodes in ends.items() if nodes}
 
+    @drawn_once
     def go(self, id: int) -> None:
         """Show a finding in all views."""
         if self.reviewing is None or id not in self.reviewing.review.findings:
