@@ -116,24 +116,34 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_what_the_panel_asks_runs_over_tls_with_the_token(
-    opened: Opened, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    opened: Opened, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """The panel's own request, the real worker, a server of the real protocol behind TLS and a token."""
+    """The panel's own request, the real worker, a server of the real protocol behind TLS and a token.
+
+    Its certificate is one that this computer does not know: a hospital's own authority is named in the panel.
+    """
     pytest.importorskip("tritonclient.http", reason="tritonclient is not installed (pip install 'medseg[server]')")
     from medseg import phantoms
     from medseg_panel.worker.client import WorkerClient
     from support.inference_server import InferenceServer
 
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    (tmp_path / "none.pem").write_text("no certificate")
     model = load_model("ich-compact")
     volume = phantoms.head_ct(7, size=(64, 64, 6), spacing=(3.6, 3.6, 25.0)).volume
     loop = Loop()
     client = WorkerClient(lambda told, ended: LocalProcess(loop, told, ended), loop.schedule)
     with InferenceServer(model, token="s3cret", certificate=certificate) as server:
         heard: dict[str, Recorder] = {}
-        for token in ("s3cret", "wrong"):
+        for case, token, authority in (
+            ("s3cret", "s3cret", str(certificate[0])),
+            ("wrong", "wrong", str(certificate[0])),
+            ("unknown", "s3cret", ""),
+            ("no authority", "s3cret", str(tmp_path / "none.pem")),
+            ("no file", "s3cret", str(tmp_path / "gone.pem")),
+        ):
             opened.ui.serverEdit.text, opened.ui.serverTokenEdit.text = server.url, token
-            recorder = heard[token] = Recorder()
+            opened.ui.serverAuthorityEdit.text = authority
+            recorder = heard[case] = Recorder()
             client.start_run(str(model.origin), [volume], opened.panel.server.options(), recorder)
             loop.until(lambda recorder=recorder: recorder.end is not None)
     client.shutdown()
@@ -145,6 +155,22 @@ def test_what_the_panel_asks_runs_over_tls_with_the_token(
         np.testing.assert_allclose(here.column(name), there.column(name), atol=1e-6)
     assert "refuses the token" in sentence and "wrong" not in sentence
     assert "s3cret" not in str(result.provenance)
+    ends = {case: heard[case].end for case in ("unknown", "no authority", "no file")}
+    assert all(end is not None and end[0].endswith("Error") for end in ends.values()), ends
+    assert "authority" in ends["unknown"][1] and "none.pem" in ends["no authority"][1]
+    assert "gone.pem" in ends["no file"][1]
+
+
+def test_the_authority_of_a_hospital_is_chosen_and_kept(opened: Opened, tmp_path: Path) -> None:
+    """Without it a server behind a hospital's own certificate could only be used by changing the whole computer."""
+    assert not opened.ui.serverAuthorityEdit.enabled
+    opened.ui.serverEdit.text = URL
+    assert "authority" not in opened.panel.server.options()["server"]
+    opened.dialogs.path = str(tmp_path / "hospital.pem")
+    opened.ui.serverAuthorityButton.click()
+    assert opened.panel.server.options()["server"]["authority"] == str(tmp_path / "hospital.pem")
+    opened.module.make_widget()
+    assert opened.ui.serverAuthorityEdit.text == str(tmp_path / "hospital.pem")
 
 
 def test_a_request_that_is_no_server_is_refused_without_the_token(tmp_path: Path) -> None:

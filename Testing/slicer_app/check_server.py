@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import common
 import slicer
+from hands import scroll_to
 from session import Session, equal, true
 
 #: Nobody listens there.
@@ -21,6 +22,15 @@ def check_server_is_asked_about_before_an_image_leaves(session: Session) -> str:
     try:
         ui.serverEdit.text, ui.serverTokenEdit.text = "https://gpu.example:8000", "s3cret"
         true("s3cret" not in str(ui.serverTokenEdit.displayText), "the token can be read")
+        true(ui.serverAuthorityEdit.enabled and ui.serverAuthorityButton.enabled, "no authority can be named")
+        shown = ui.serverAuthorityButton
+        while shown is not None:  # the sections around it
+            if hasattr(shown, "collapsed"):
+                shown.collapsed = False
+            shown = shown.parentWidget()
+        common.pause(0.5)
+        scroll_to(ui.serverAuthorityButton)
+        common.picture("server-fields")
         common.choose(session.widget, "bright", session.volume())
         session.apply()
         common.pause(0.3)

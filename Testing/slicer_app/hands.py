@@ -104,7 +104,7 @@ class Hands:
         """Click with the left button on ``place`` (QPoint) of a widget; False where there is no mouse."""
         if not self._program:
             return False
-        _scroll_to(widget)
+        scroll_to(widget)
         there = widget.mapToGlobal(place)
         self._move((there.x(), there.y()))
         self._do("click", "1")
@@ -127,7 +127,7 @@ class Hands:
         return there.x(), there.y()
 
 
-def _scroll_to(widget: Any) -> None:
+def scroll_to(widget: Any) -> None:
     """Bring a widget of the module panel into sight."""
     above = widget.parentWidget()
     while above is not None:

@@ -337,10 +337,18 @@ def _end(thread: CallingThread, clients: list[Any]) -> None:
 
 
 def ssl_context(authority: str | None) -> Any:
-    """TLS with the certificate and the host's name checked, as gevent's sockets take it."""
+    """TLS with the certificate and the host's name checked, as gevent's sockets take it.
+
+    Raises `InputError` where the file ``authority`` holds no certificate.
+    """
     from gevent import ssl as gevent_ssl
 
-    return gevent_ssl.create_default_context(cafile=authority)
+    try:
+        return gevent_ssl.create_default_context(cafile=authority)
+    except (ssl.SSLError, OSError) as error:
+        raise InputError(
+            f"{authority}: no certificate can be read from it; name a PEM file of the authority."
+        ) from error
 
 
 def _shapes(tensors: list[dict[str, Any]]) -> dict[str, tuple[int | None, ...]]:

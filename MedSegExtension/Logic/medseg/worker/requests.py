@@ -117,13 +117,17 @@ def _server(name: str, value: Any) -> Any:
 
     from ..engine.server import server_from
 
-    if not isinstance(value, dict) or not {"url"} <= set(value) <= {"url", "fallback", "token"}:
+    if not isinstance(value, dict) or not {"url"} <= set(value) <= {"url", "fallback", "token", "authority"}:
         what = ", ".join(map(str, value)) if isinstance(value, dict) else type(value).__name__
-        raise _wrong(name, what, "url, fallback and token")
+        raise _wrong(name, what, "url, fallback, token and authority")
     token = value.get("token")
     if token is not None and not isinstance(token, str):
         raise InputError("The server's token is not a text.")
-    server = server_from(_text("url", value["url"]), fallback=_text("fallback", value.get("fallback", "error")))
+    server = server_from(
+        _text("url", value["url"]),
+        fallback=_text("fallback", value.get("fallback", "error")),
+        authority=Path(_text("authority", value["authority"])) if "authority" in value else None,
+    )
     return replace(server, token=token) if token else server
 
 

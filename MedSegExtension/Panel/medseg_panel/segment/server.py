@@ -1,7 +1,7 @@
-"""The network on a server: its address, a token, what follows where it fails; and the user's consent to send voxels.
+"""The network on a server: address, token, authority, what follows where it fails; and the consent to send voxels.
 
-Address and rule are settings of this computer and never of a scene, so that nobody's scene can name a server. The token
-stays in memory.
+Address, rule and authority are settings of this computer and never of a scene, so that nobody's scene can name a
+server. The token stays in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 
 from ..collaborators import Collaborators
 
-_ADDRESS, _RULE = "MedSeg/Server", "MedSeg/ServerFallback"
+_ADDRESS, _RULE, _AUTHORITY = "MedSeg/Server", "MedSeg/ServerFallback", "MedSeg/ServerAuthority"
 RULES = ("error", "local")
 
 
@@ -28,11 +28,14 @@ class ServerSection:
         self._agreed: set[str] = set()
         settings = slicer.app.userSettings()
         ui.serverEdit.text = str(settings.value(_ADDRESS) or "")
+        ui.serverAuthorityEdit.text = str(settings.value(_AUTHORITY) or "")
         ui.serverFallbackSelector.addItem(_("stop with an error"), RULES[0])
         ui.serverFallbackSelector.addItem(_("go on with this computer"), RULES[1])
         ui.serverFallbackSelector.currentIndex = RULES.index(RULES[1]) if settings.value(_RULE) == RULES[1] else 0
         ui.serverEdit.connect("textChanged(QString)", lambda text: self._changed())
         ui.serverFallbackSelector.connect("currentIndexChanged(int)", lambda index: self._keep())
+        ui.serverAuthorityEdit.connect("textChanged(QString)", lambda text: self._keep())
+        ui.serverAuthorityButton.connect("clicked(bool)", lambda *_: self._choose_authority())
         self._enable()
 
     @property
@@ -46,7 +49,11 @@ class ServerSection:
             return {}
         server = {"url": self.address, "fallback": RULES[self._ui.serverFallbackSelector.currentIndex]}
         token = str(self._ui.serverTokenEdit.text).strip()
-        return {"server": {**server, "token": token} if token else server}
+        if token:
+            server["token"] = token
+        if authority := str(self._ui.serverAuthorityEdit.text).strip():
+            server["authority"] = authority
+        return {"server": server}
 
     @property
     def settled(self) -> bool:
@@ -81,15 +88,24 @@ class ServerSection:
             words += " " + _("The connection is not encrypted: who listens on the network can see the image.")
         return words
 
+    def _choose_authority(self) -> None:
+        title = _("Certificate of the authority that signed the server's")
+        if path := self._dialogs.open_file(title, _("Certificates (*.pem *.crt *.cer);;All files (*)")):
+            self._ui.serverAuthorityEdit.text = path
+
     def _changed(self) -> None:
         self._enable()
         self._keep()
 
     def _enable(self) -> None:
-        for widget in (self._ui.serverFallbackSelector, self._ui.serverTokenEdit):
+        ui = self._ui
+        for widget in (
+            ui.serverFallbackSelector, ui.serverTokenEdit, ui.serverAuthorityEdit, ui.serverAuthorityButton,
+        ):  # fmt: skip
             widget.enabled = bool(self.address)
 
     def _keep(self) -> None:
         settings = slicer.app.userSettings()
         settings.setValue(_ADDRESS, self.address)
         settings.setValue(_RULE, RULES[self._ui.serverFallbackSelector.currentIndex])
+        settings.setValue(_AUTHORITY, str(self._ui.serverAuthorityEdit.text).strip())
