@@ -346,9 +346,8 @@ def ssl_context(authority: str | None) -> Any:
     try:
         return gevent_ssl.create_default_context(cafile=authority)
     except (ssl.SSLError, OSError) as error:
-        raise InputError(
-            f"{authority}: no certificate can be read from it; name a PEM file of the authority."
-        ) from error
+        what = authority or "this computer's store of certificates"
+        raise InputError(f"{what}: no certificate can be read; name a PEM file of the server's authority.") from error
 
 
 def _shapes(tensors: list[dict[str, Any]]) -> dict[str, tuple[int | None, ...]]:
