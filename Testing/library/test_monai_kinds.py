@@ -34,6 +34,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.mark.parametrize("kind", monai_kinds.KINDS)
 def test_labels_and_stages_are_those_of_monai(kind: str, python: Path, tmp_path: Path) -> None:
     outcome = monai_kinds.compare(python, kind, tmp_path)
+    print(outcome.row())
     assert outcome.prepared < 1e-4 and outcome.logits < 1e-3 and outcome.good, outcome.row()
 
 

@@ -46,6 +46,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_labels_and_stages_are_those_of_nnunet(kind: str, python: Path, tmp_path: Path) -> None:
     nnunet_kinds.make(python, tmp_path, [kind])
     outcome = nnunet_kinds.compare(python, tmp_path / kind)
+    print(outcome.row())
     assert outcome.prepared < 1e-3 and outcome.logits < 1e-3, outcome.row()
     assert outcome.equal >= nnunet_kinds.EQUAL and min(outcome.dice.values()) >= nnunet_kinds.DICE, outcome.row()
 
