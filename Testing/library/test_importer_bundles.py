@@ -19,6 +19,7 @@ from medseg import Volume, load_model, run
 from medseg.errors import InputError, ModelError
 from medseg.geometry.grid import Grid
 from medseg.library.importer import ImportOptions, import_model
+from medseg.model.card import read_card
 from medseg.monitor import Monitor
 from medseg.pipeline.preprocess import prepare
 from support.packages import network
@@ -286,4 +287,8 @@ def test_an_imported_result_runs(tmp_path: Path) -> None:
     package = import_model(folder, None, tmp_path / "package")
     values = np.random.default_rng(0).normal(100, 50, (20, 30, 40)).astype(np.float32)
     volume = Volume(values, Grid((40, 30, 20), (1.2, 1.2, 2.0), (0, 0, 0), np.eye(3)), "CT", "v")
-    assert run(package, volume, device="cpu").layers[0].labels.shape == values.shape
+    result = run(package, volume, device="cpu")
+    assert result.layers[0].labels.shape == values.shape
+    # Which network it was must be known of each result, also when the package has gone.
+    assert result.provenance["model"]["made_from"] == {"framework": "nnU-Net v2", "configuration": "3d_fullres"}
+    assert read_card(package).made_from == (("framework", "nnU-Net v2"), ("configuration", "3d_fullres"))

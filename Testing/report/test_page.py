@@ -120,8 +120,13 @@ def test_card_and_run_are_said(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text(json.dumps(record))
     assert run_lines(tmp_path) == [("weights", "SHA-256 abababababababab"), ("run on", "CPUExecutionProvider"),
                                    ("run by", "MedSeg 0.1.0"), ("the run warned", "w")]  # fmt: skip
+    made_from = {"framework": "nnU-Net v2", "folds": "0, 1"}
+    record = {"model": {"made_from": made_from}, "inference": {"mirrored_along": ["i", "k"]}}
+    (tmp_path / "result.json").write_text(json.dumps(record))
+    assert run_lines(tmp_path) == [("made from", "framework nnU-Net v2; folds 0, 1"),
+                                   ("mirrored images", "averaged, along i, k")]  # fmt: skip
     assert run_lines(tmp_path / "other.nii.gz") == [], "a mask beside it is not of that run"
-    for damage in ("{", "[]", '{"model": 3, "warnings": {}, "provider": [1]}'):
+    for damage in ("{", "[]", '{"model": 3, "warnings": {}, "provider": [1]}', '{"inference": {"mirrored_along": 3}}'):
         (tmp_path / "result.json").write_text(damage)
         if damage.startswith('{"'):
             assert run_lines(tmp_path) == []

@@ -91,6 +91,7 @@ class ModelCard:
     training_data: str = ""
     limitations: tuple[str, ...] = ()
     assumptions: tuple[str, ...] = ()
+    made_from: tuple[tuple[str, str], ...] = ()
     demonstration: bool = False
     figures: dict[str, str] = field(default_factory=dict)
     citation: str = ""
@@ -183,6 +184,7 @@ def card_from(raw: dict[str, Any], folder: Path, name: str) -> ModelCard:
         training_data=text(card, "training_data"),
         limitations=tuple(_strings(card.get("limitations"))),
         assumptions=tuple(_strings(card.get("assumptions"))),
+        made_from=tuple((str(k), str(v)) for k, v in part(card, "made_from").items()),
         demonstration=raw.get("demonstration") is True,
         figures=figures,
         citation=text(card, "citation"),

@@ -155,6 +155,7 @@ def _provenance(
         "choices": chosen_options(manifest, options.choices),
         "server": options.server.described() if options.server else None,
     }
+    parts = {n: dict(p.manifest.card.made_from) for n, p in model.parts.items() if p.manifest.card.made_from}
     return {
         "medseg": __version__,
         "research_use_only": True,
@@ -164,7 +165,9 @@ def _provenance(
             "title": manifest.title,
             "license": manifest.license,
             "sha256": model.sha256,
+            **({"made_from": dict(manifest.card.made_from)} if manifest.card.made_from else {}),
             **({"parts": {name: part.sha256 for name, part in model.parts.items()}} if model.parts else {}),
+            **({"parts_made_from": parts} if parts else {}),
         },
         "inputs": [
             {"channel": c.name, "modality": v.modality, "grid": str(v.grid), "orientation": v.grid.orientation}

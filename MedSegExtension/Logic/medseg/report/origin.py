@@ -53,14 +53,25 @@ def run_lines(mask: str | Path) -> list[tuple[str, str]]:
         raise InputError(f"{_RESULT} of {record.parent.name} is not the record of a run.")
     model, told = raw.get("model"), raw.get("warnings")
     seconds = raw.get("seconds")
+    inference = raw.get("inference")
+    mirrored = inference.get("mirrored_along") if isinstance(inference, dict) else None
+    axes = ", ".join(str(a) for a in mirrored) if isinstance(mirrored, list) else ""
     lines = [
         ("weights", f"SHA-256 {_text(model, 'sha256')[:16]}" if _text(model, "sha256") else ""),
+        ("made from", _made_from(model)),
+        ("mirrored images", f"averaged, along {axes}" if axes else ""),
         ("run on", _text(raw, "provider")),
         ("run by", f"MedSeg {_text(raw, 'medseg')}" if _text(raw, "medseg") else ""),
         ("seconds of the run", _text(seconds, "total")),
     ]
     lines += [("the run warned", _cut(w)) for w in (told if isinstance(told, list) else []) if isinstance(w, str)]
     return [(name, words) for name, words in lines if words]
+
+
+def _made_from(model: Any) -> str:
+    """Framework, folds and checkpoint of an imported model; "" of others."""
+    told = model.get("made_from") if isinstance(model, dict) else None
+    return _cut("; ".join(f"{name} {words}" for name, words in told.items())) if isinstance(told, dict) else ""
 
 
 def _text(source: Any, key: str) -> str:

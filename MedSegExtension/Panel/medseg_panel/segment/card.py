@@ -50,6 +50,7 @@ def details_text(card: ModelCard) -> str:
         (_("Trained on"), card.training_data),
         (_("Assumed on import"), " ".join(card.assumptions)),
         (_("Figures"), "; ".join(f"{name}: {value}" for name, value in card.figures.items())),
+        (_("Made from"), "; ".join(f"{name} {words}" for name, words in card.made_from)),
         (_("Needs"), ", ".join(r.model for r in card.requires)),
         (_("Source"), card.source),
         (_("Citation"), card.citation),

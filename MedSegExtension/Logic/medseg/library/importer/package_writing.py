@@ -72,6 +72,7 @@ def _write_network(place: Path, raw: Raw, converted: Converted, record: Raw, mon
     raw["weights"] = {"file": weights.name, "sha256": sha256_of(weights, *(place / name for name in files))}
     figures = raw.setdefault("card", {}).setdefault("figures", {})
     figures["agreement with the original"] = _words(converted, difference)
+    raw["card"]["made_from"] = _made_from(converted.facts)
     record["figures"] = {"agreement with the original": figures["agreement with the original"]}
     _write_descriptions(place, raw, record)
 
@@ -87,6 +88,17 @@ def _compare_chain(place: Path, raw: Raw, converted: Converted, record: Raw, mon
     name = "agreement with the original, whole chain"
     raw["card"]["figures"][name] = record["figures"][name] = words
     _write_descriptions(place, raw, record)
+
+
+def _made_from(facts: Raw) -> dict[str, str]:
+    """What a card and every result tell of ``facts``, in plain words."""
+    told = {}
+    for name, value in facts.items():
+        if isinstance(value, list | tuple):
+            told[name] = ", ".join(str(v) for v in value)
+        elif isinstance(value, str | int) and value != "":
+            told[name] = str(value)
+    return told
 
 
 def _write_descriptions(folder: Path, raw: Raw, record: Raw) -> None:
