@@ -19,6 +19,8 @@ from medseg import Volume, load_model, run
 from medseg.errors import InputError, ModelError
 from medseg.geometry.grid import Grid
 from medseg.library.importer import ImportOptions, import_model
+from medseg.library.importer.converted import Chain, Converted
+from medseg.library.importer.package_writing import write_package
 from medseg.model.card import read_card
 from medseg.monitor import Monitor
 from medseg.pipeline.preprocess import prepare
@@ -292,3 +294,27 @@ def test_an_imported_result_runs(tmp_path: Path) -> None:
     # Which network it was must be known of each result, also when the package has gone.
     assert result.provenance["model"]["made_from"] == {"framework": "nnU-Net v2", "configuration": "3d_fullres"}
     assert read_card(package).made_from == (("framework", "nnU-Net v2"), ("configuration", "3d_fullres"))
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(0, ""), (24, "Only 99.900% of the voxels"), (2400, "refused")])
+def test_labels_that_differ_from_the_original_s_are_told_and_many_of_them_refused(
+    tmp_path: Path, wrong: int, told: str
+) -> None:
+    """Else a user would take a package that computes something else for the published model."""
+    package = import_model(nnunet(tmp_path), None, tmp_path / "first")
+    image = np.random.default_rng(0).normal(100, 50, (20, 30, 40)).astype(np.float32)
+    volume = Volume(image, Grid((40, 30, 20), (1.2, 1.2, 2.0), (0, 0, 0), np.eye(3)), "CT", "v")
+    labels = run(package, volume, device="cpu").layers[0].labels.copy()
+    labels.flat[:wrong] += 1
+    chain = Chain("nnU-Net 2.8.1", image[np.newaxis], (1.2, 1.2, 2.0), "LPS", labels)
+    converted = Converted(onnx.load(package / "model.onnx"), chain=chain)
+    raw, target, monitor = json.loads((package / "manifest.json").read_text()), tmp_path / "second", Monitor()
+    if told == "refused":
+        with pytest.raises(ModelError, match=r"only 90\.00% of the voxels"):
+            write_package(target, raw, converted, {"kind": "nnunet"}, monitor)
+        assert not target.exists()
+        return
+    write_package(target, raw, converted, {"kind": "nnunet"}, monitor)
+    assert [w for w in monitor.warnings if "probe image" in w and told in w] == ([monitor.warnings[-1]] if told else [])
+    share = read_card(target).figures["agreement with the original, whole chain"]
+    assert share.startswith(f"{1 - wrong / 24000:.3%} of the voxels")

@@ -22,6 +22,8 @@ from .converted import Converted, largest_difference, tell
 RECORD_NAME = "import.json"
 AGREED = 1e-4
 REFUSED = 1e-2
+#: Of a probe image at least this share of the voxels is expected to get the original's label.
+EQUAL = 0.9995
 # Of large outputs single precision leaves no more digits: these shares of the largest value are allowed then.
 _AGREED_SHARE, _REFUSED_SHARE = 1e-5, 1e-4
 Raw = dict[str, Any]
@@ -85,6 +87,11 @@ def _compare_chain(place: Path, raw: Raw, converted: Converted, record: Raw, mon
     monitor.progress(95, 100, f"comparing with {converted.chain.framework} on a probe image")
     record["equal_voxels"] = share = equal_share(place, converted.chain, monitor)
     words = f"{share:.3%} of the voxels of a probe image get the same label ({converted.chain.framework}, on import)"
+    if share < EQUAL:
+        monitor.warn(
+            f"Only {share:.3%} of the voxels of a probe image get the label that {converted.chain.framework} gives "
+            f"(at least {EQUAL:.2%} are expected); compare both on an image of your own before you rely on it."
+        )
     name = "agreement with the original, whole chain"
     raw["card"]["figures"][name] = record["figures"][name] = words
     _write_descriptions(place, raw, record)

@@ -198,8 +198,8 @@ class Weights(Part):
 class Card(Part):
     """What a reader must know. ``figures``: metric -> value as published or held out, with where it comes from.
 
-    ``assumptions``: what was guessed, and which answers were taken, when the model was imported. ``made_from``: what the
-    importer made it from, in plain words by name (framework, configuration, folds, checkpoint); every result tells it.
+    ``assumptions``: what was guessed, and which answers were taken, when the model was imported. ``made_from``: what
+    the importer made it from, in plain words by name (framework, configuration, folds, checkpoint); results tell it.
     """
 
     description: str = ""
