@@ -90,3 +90,12 @@ def test_a_damaged_description_is_a_sentence(tmp_path: Path) -> None:
     (root / "configs" / "metadata.json").write_text('{"network_data_format": 3}')
     with pytest.raises(ModelError, match="description of spleen is damaged"):
         facts(root)
+
+
+def test_a_network_of_two_branches_asks_which_holds_the_classes(tmp_path: Path) -> None:
+    root = bundle(tmp_path)
+    inference = {**INFERENCE, "network_def": {"_target_": "SegResNetDS2", "spatial_dims": 3}}
+    (root / "configs" / "inference.json").write_text(json.dumps(inference))
+    _, questions = facts(root)
+    assert questions["output"]["choices"] == ("", "0", "1") and "nothing is imported" in questions["output"]["why"]
+    assert "output" not in facts(bundle(tmp_path / "other"))[1]

@@ -41,4 +41,4 @@ def test_labels_and_stages_are_those_of_monai(kind: str, python: Path, tmp_path:
 def test_a_network_of_two_outputs_says_that_one_must_be_chosen(python: Path, tmp_path: Path) -> None:
     """SegResNetDS2 has a branch for classes and one for points: taking the first would be a guess."""
     with pytest.raises(ModelError, match=r"gives 2 outputs, and which of them are the classes is not written"):
-        monai_kinds.compare(python, "segresnetds2-pt", tmp_path)
+        monai_kinds.compare(python, "segresnetds2-pt", tmp_path, choices={})

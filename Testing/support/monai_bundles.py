@@ -182,10 +182,13 @@ def run(folder, image, output):
             stages[f"{number:02} {type(transform).__name__}"] = data["image"].as_tensor().numpy()
     batch = list_data_collate([before({"image": str(image)})])
 
+    branch = 1 if folder.name == "segresnetds2-pt" else 0
+
     def first(x):
         # MONAI's windows do not take the None that SegResNetVAE gives beside its map.
         found = network(x)
-        return found[0] if isinstance(found, tuple) else found
+        # SegResNetDS2 gives a map of its branch for points, then one of that for classes.
+        return found[branch] if isinstance(found, tuple) else found
 
     with torch.no_grad():
         batch["pred"] = config.get_parsed_content("inferer")(batch["image"], first)

@@ -97,6 +97,8 @@ def _monai(folder: Path) -> Facts:
     facts.say("Version", str(metadata.get("version", "")))
     facts.say("Licence", _licence(root, metadata))
     facts.say("Intended use", str(metadata.get("intended_use", ""))[:_TEXT])
+    if ("Network", "SegResNetDS2") in facts.lines:
+        facts.questions.append(_OUTPUT)
     weights = weights_of(root)
     if len(weights) > 1:
         facts.questions.append(
@@ -107,6 +109,13 @@ def _monai(folder: Path) -> Facts:
             )
         )  # fmt: skip
     return facts
+
+
+_OUTPUT = Question(
+    "output", "Which of the network's outputs are the classes", "choice", choices=("", "0", "1"),
+    why="0: the branch for points, 1: that for classes; which was trained is not written. Left empty, nothing is "
+    "imported.",
+)  # fmt: skip
 
 
 def _network(*configs: Any) -> str:

@@ -41,7 +41,8 @@ def convert_monai(path: Path, options: ImportOptions, monitor: Monitor) -> tuple
     """Manifest and network of a MONAI bundle's folder.
 
     Options: ``weights`` (``pt``, ``ts`` or ``onnx``; default: the first of these that is there and can be read),
-    ``skip=NAME,...`` (transforms that MedSeg does not know and the user says do no harm), ``onnx=FILE``.
+    ``skip=NAME,...`` (transforms that MedSeg does not know and the user says do no harm), ``onnx=FILE``, ``output=N``
+    (which of several outputs of the network are the classes, from 0).
     """
     root = bundle_root(path if path.is_dir() else path.parent)
     return _Bundle(root, options, monitor).convert()
@@ -219,6 +220,7 @@ class _Bundle:
             place = Path(scratch)
             request: dict[str, Any] = {
                 "file": str(file.resolve()), "program": definition is None, "network": definition,
+                "take": self._output_asked(),
                 "allowed": sorted(NETWORKS), "channels": channels, "patch": patch, "fixed": fixed,
                 "output": str(place / "model.onnx"), "probe": str(place / "probe.npz"),
                 "chain": str(place / "chain.npz"), "keys": before.keys, "image_key": before.image,
@@ -246,7 +248,17 @@ class _Bundle:
         facts = {"framework": f"MONAI {answer['monai']}, {answer['framework']}", "weights": file.name}
         if definition is not None:
             facts["network"] = definition["name"]
+        if request["take"] is not None:
+            facts["output"] = str(request["take"])
         return Converted(model, int(answer["parameters"]), fed, self.notes, facts, chain)
+
+    def _output_asked(self) -> int | None:
+        given = self.options.choices.get("output", "")
+        if given and not (given.isascii() and given.isdigit()):
+            raise InputError(f"output={given}: the number of the network's output is needed, 0 for the first.")
+        if given:
+            self.notes.append(f"Of the network's outputs the one with the number {int(given)} was taken, as you said.")
+        return int(given) if given else None
 
     def _file(self) -> tuple[Path | None, Raw | None]:
         """The file of weights and the network to build, or a program and None; (None, None) for ONNX."""

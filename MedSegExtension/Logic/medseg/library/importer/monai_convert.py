@@ -121,8 +121,8 @@ def load_network(torch, request):
     return build(request["network"], request["allowed"], state_dict(torch, content, file.name), file.name)
 
 
-def single(torch, network):
-    """The network with the first of a list of outputs."""
+def single(torch, network, at):
+    """The network with one of a list of outputs; of one that is itself a list (deep supervision) the first, finest."""
 
     class Single(torch.nn.Module):
         def __init__(self):
@@ -130,7 +130,8 @@ def single(torch, network):
             self.network = network
 
         def forward(self, x):
-            return self.network(x)[0]
+            found = self.network(x)[at]
+            return found[0] if isinstance(found, (list, tuple)) else found
 
     return Single().eval()
 
@@ -149,14 +150,20 @@ def export(torch, network, request, answer):
             f"the network does not take an input of {' x '.join(map(str, shape))} ({first(error)})"
         ) from error
     if isinstance(output, (list, tuple)):
-        maps = [part for part in output if part is not None]
-        if len(maps) != 1 or output[0] is None:
+        maps, take = [part for part in output if part is not None], request.get("take")
+        if take is None and (len(maps) != 1 or output[0] is None):
             raise Refused(
-                f"the network gives {len(output)} outputs, and which of them are the classes is not written; give the "
-                "network with one of them as model.ts or ONNX"
+                f"the network gives {len(output)} outputs, and which of them are the classes is not written; where you "
+                "know it, say it with the option output=N (0: the first)"
             )
         # SegResNetVAE gives its map and, when it is not trained, None.
-        network, output = single(torch, network), output[0]
+        take = take or 0
+        if take >= len(output) or output[take] is None or len(output[take]) == 0:
+            raise Refused(f"the network gives {len(output)} outputs, and none with the number {take} (0: the first)")
+        network = single(torch, network, take)
+        output = network(feed)
+    elif request.get("take"):
+        raise Refused(f"the network gives one output, and none with the number {request['take']} (0: the first)")
     if isinstance(output, dict) or output.ndim != feed.ndim:
         raise Refused("the network does not give one map for each class")
     size = sum(p.numel() * p.element_size() for p in network.parameters())
