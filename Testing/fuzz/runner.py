@@ -8,9 +8,12 @@ import os
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from .child import write
 from .kind import Kind
@@ -19,7 +22,8 @@ TESTING = Path(__file__).resolve().parents[1]
 LOGIC = TESTING.parent / "MedSegExtension" / "Logic"
 PANEL = TESTING.parent / "MedSegExtension" / "Panel"
 KEPT = TESTING.parent / "test-output" / "fuzz"
-_SECONDS = 30.0
+# Processor time of a case, and the clock's time where it does not work: on a busy machine the two differ much.
+_WORKED, _WAITED = 30.0, 300.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Child:
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], _SECONDS)
+        ready = self._answers(process)
         line = process.stdout.readline() if ready else b""
         if line:
             said = json.loads(line)
@@ -60,7 +64,17 @@ class Child:
             return str(said.get("fault", ""))
         code = process.wait() if ready else None
         self.end()
-        return f"the process ended with code {code}" if ready else f"no answer within {_SECONDS:.0f} s"
+        return f"the process ended with code {code}" if ready else f"no answer within {_WORKED:.0f} s of work"
+
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether an answer comes before the child has worked too long, or waited for nothing much longer."""
+        begun, until = _seconds_worked(process.pid), time.monotonic() + _WAITED
+        while time.monotonic() < until:
+            if select.select([process.stdout], [], [], 5.0)[0]:
+                return True
+            if _seconds_worked(process.pid) - begun > _WORKED:
+                return False
+        return False
 
     def _start(self) -> subprocess.Popen[bytes]:
         places = [str(p) for p in (TESTING, LOGIC, PANEL)]
@@ -80,6 +94,16 @@ class Child:
         if process is not None:
             process.kill()
             process.wait()
+
+
+def _seconds_worked(pid: int) -> float:
+    """Processor time (s) of a process and of those that it started."""
+    try:
+        process = psutil.Process(pid)
+        times = [p.cpu_times() for p in (process, *process.children(recursive=True))]
+    except psutil.Error:
+        return 0.0
+    return float(sum(t.user + t.system for t in times))
 
 
 def run_cases(child: Child, kind: Kind, seed: int, indices: Iterable[int]) -> Iterator[Fault]:
