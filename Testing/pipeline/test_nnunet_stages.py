@@ -153,6 +153,11 @@ def test_mirrored_images_are_averaged_back_in_place() -> None:
     network = Own(left)
     assert np.argwhere(whole(parsed, volume, network, mirror=True)[0].labels).tolist() == [[2, 2, 2], [2, 2, 4]]
     assert network.calls == 2
+    # nnU-Net mirrors by default and MedSeg does not: a user must read which of the two a result is.
+    for mirror, sentence in ((False, "are not averaged"), (True, "Averaged over images mirrored along i: each window")):
+        monitor = Monitor()
+        infer(parsed, prepare(parsed, [volume]), network, monitor, keep="logits", mirror=mirror)
+        assert [n for n in monitor.notes if "irrored" in n] == [n for n in monitor.notes if sentence in n] != []
 
 
 def test_a_2d_network_sees_tiles_of_each_slice() -> None:

@@ -137,10 +137,13 @@ def import_command(
         else:
             made = import_model(file, recipe, output, monitor=monitor, options=options)
     model = load_model(made)
-    agreement = model.manifest.card.figures.get("agreement with the original", "")
+    figures = {k: v for k, v in model.manifest.card.figures.items() if k.startswith("agreement with the original")}
+    agreement = figures.get("agreement with the original", "")
     command.document |= {"package": str(made), "id": model.manifest.id, "sha256": model.sha256, "agreement": agreement}
+    command.document["whole_chain"] = figures.get("agreement with the original, whole chain", "")
     command.say(f"{model.manifest.title}: {made}")
-    command.say(f"agreement with the original: {agreement}")
+    for name, words in figures.items():
+        command.say(f"{name}: {words}")
     command.say(f"next: medseg models add {made}, or medseg run {made} INPUT -o DIR")
     return 0
 

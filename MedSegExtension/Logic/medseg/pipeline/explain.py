@@ -14,7 +14,7 @@ from ..model.manifest.other_models import OWN
 from ..model.manifest.schema import Manifest, Slicewise, SlidingWindow
 from ..model.package import Model, load_model
 from ..monitor import Monitor
-from .infer import slice_batch, window_plan
+from .infer import mirroring, slice_batch, window_plan
 from .infer.tensors import to_tensor
 from .infer.whole import multiple_margins
 from .inputs import Inputs, network_volumes
@@ -126,16 +126,11 @@ def _how_it_runs(manifest: Manifest, prepared: Prepared, options: RunOptions) ->
             f"runs {count} windows of {words} voxels over {size}, overlap {plan.overlap:g}{even}, "
             f"{plan.blending} blending{half}"
         ]
-        return lines + ([_mirroring(plan, options.mirror)] if plan.mirror_axes else [])
+        if not plan.mirror_axes:
+            return lines
+        sentence = mirroring(plan.mirror_axes, options.mirror).rstrip(".")
+        return [*lines, sentence[0].lower() + sentence[1:]]
     return [f"runs the whole volume of {size} voxels at once"]
-
-
-def _mirroring(plan: SlidingWindow, wanted: bool) -> str:
-    """Whether windows are also run mirrored, and what that costs."""
-    axes, times = ", ".join("ijk"[a] for a in plan.mirror_axes), 2 ** len(plan.mirror_axes)
-    if wanted:
-        return f"averages over images mirrored along {axes}: each window is run {times} times"
-    return f"mirrored images along {axes} are not averaged (asked for, each window would be run {times} times)"
 
 
 def _memory(manifest: Manifest, prepared: Prepared, labels_only: bool) -> str:

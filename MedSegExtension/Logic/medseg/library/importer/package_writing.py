@@ -25,7 +25,7 @@ REFUSED = 1e-2
 #: Of a probe image at least this share of the voxels is expected to get the original's label.
 EQUAL = 0.9995
 # Of large outputs single precision leaves no more digits: these shares of the largest value are allowed then.
-_AGREED_SHARE, _REFUSED_SHARE = 1e-5, 1e-4
+_AGREED_SHARE, _REFUSED_SHARE = 3e-5, 1e-4
 Raw = dict[str, Any]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ...errors import DeviceError
 from ...model.manifest.schema import Manifest, Slicewise, SlidingWindow, WholeVolume
 from ...monitor import Monitor
@@ -21,6 +23,7 @@ __all__ = [
     "Scores",
     "importance",
     "infer",
+    "mirroring",
     "slice_batch",
     "window_plan",
     "window_starts",
@@ -57,6 +60,14 @@ def infer(
         ) from error
 
 
+def mirroring(axes: Sequence[int], wanted: bool) -> str:
+    """Whether windows are also run mirrored along ``axes`` (0: i), and what that costs, as a sentence."""
+    names, times = ", ".join("ijk"[a] for a in axes), 2 ** len(axes)
+    if wanted:
+        return f"Averaged over images mirrored along {names}: each window is run {times} times."
+    return f"Mirrored images along {names} are not averaged (asked for, each window is run {times} times)."
+
+
 def _infer(
     manifest: Manifest,
     prepared: Prepared,
@@ -69,13 +80,16 @@ def _infer(
 ) -> ScoreMaps | Scores:
     plan = manifest.inference
     store = Store(manifest, prepared.grid, keep, monitor)
-    if isinstance(plan, WholeVolume):
-        return run_whole(plan, prepared, Runner(manifest, session, monitor, 1), store)
-    axes = plan.mirror_axes if mirror and isinstance(plan, SlidingWindow) else []
-    if mirror and not axes:
+    possible = plan.mirror_axes if isinstance(plan, SlidingWindow) else []
+    axes = possible if mirror else []
+    if possible:
+        monitor.note(mirroring(possible, mirror))
+    elif mirror:
         monitor.warn(
             "This model does not say along which axes it was trained on mirrored images; nothing was mirrored."
         )
+    if isinstance(plan, WholeVolume):
+        return run_whole(plan, prepared, Runner(manifest, session, monitor, 1), store)
     runner = Runner(manifest, session, monitor, batch or plan.batch, axes, may_grow=batch is None)
     if isinstance(plan, Slicewise):
         return run_slicewise(plan, prepared, runner, store)
