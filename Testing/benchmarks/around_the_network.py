@@ -8,6 +8,7 @@ on a quiet machine only; seconds of processor time are told beside them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -38,14 +39,14 @@ def measure(lengths: tuple[int, ...] = _LENGTHS, repeats: int = _REPEATS) -> lis
     """
     rows: list[dict[str, Any]] = []
     for length in lengths:
-        rows += _child("ct", str(length))
+        rows += [_median(list(same)) for same in zip(*[_child("ct", str(length)) for _ in range(repeats)], strict=True)]
     rows += _growth(rows)
     rows += [
         _started("import medseg", ["-c", "import medseg"], repeats, 0.15),
         _started("medseg --version", ["-m", "medseg.cli", "--version"], repeats, None),
     ]
     rows += [_median([_child("cold")[0] for _ in range(repeats)])]
-    rows += _child("warm")
+    rows += [_median([_child("warm")[0] for _ in range(repeats)])]
     return rows
 
 
@@ -84,7 +85,8 @@ def _timed(what: str, command: list[str], target: float | None) -> dict[str, Any
 
 
 def _median(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    chosen = {key: round(statistics.median(r[key] for r in rows), 3) for key in ("seconds", "cpu")}
+    numbers = [key for key in ("seconds", "cpu", "peak_mb") if rows[0].get(key) is not None]
+    chosen = {key: round(statistics.median(r[key] for r in rows), 3) for key in numbers}
     return {**rows[0], **chosen, "spread": [round(f(r["seconds"] for r in rows), 3) for f in (min, max)]}
 
 
@@ -233,7 +235,14 @@ def _cpu(children: bool = False) -> float:
 
 
 def _peak() -> float:
-    """Peak of resident memory in MB; `getrusage` counts KiB, on macOS bytes."""
+    """Peak of this process's resident memory in MB.
+
+    Linux's `getrusage` would give a child the peak of the process that started it; macOS counts bytes there.
+    """
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 

@@ -38,14 +38,18 @@ from support.real_data import REAL_DATA
 
 NNUNET = REAL_DATA / "nnunet/Dataset901_T1/nnUNetTrainer__nnUNetPlans__3d_fullres"
 HEAD = REAL_DATA / "images/t1/t1_conformed_256.nii.gz"
+#: Seconds of all counted rounds of a case, about.
+LONG = 360.0
+#: Labels that must be equal before a lower precision than float32 is used.
+LABELS_EQUAL = 0.9995
 
 
 @dataclass
 class Row:
     """A line of the table. ``value``: seconds, or a ratio. ``target``: at least or at most (``least``).
 
-    ``why``: why it was skipped or missed. ``more``: further figures. ``part``: of the table; ``when``: the day and the
-    machine's load then.
+    ``why``: why it was skipped or missed. ``more``: further figures; ``refused`` in it: faster, but MedSeg does not
+    use it, since labels differ too much. ``part``: of the table; ``when``: the day and the machine's load then.
     """
 
     what: str
@@ -61,9 +65,11 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """met, missed, skipped, or nothing where there is no target."""
+        """met, missed, refused, skipped, or nothing where there is no target."""
         if self.value is None:
             return "skipped"
+        if self.more.get("refused"):
+            return "refused"
         if self.target is None:
             return ""
         return "met" if (self.value >= self.target if self.least else self.value <= self.target) else "missed"
@@ -111,29 +117,40 @@ class Peer:
 def against(
     peer: Peer, what: str, ours: dict[str, Callable[[], Any]], targets: dict[str, float], runs: int
 ) -> list[Row]:
-    """A row for each of ``ours`` (by engine): how many times as fast as what ``peer`` is ready for."""
+    """A row for each of ``ours`` (by engine): how many times as fast as what ``peer`` is ready for.
+
+    The first round makes both sides ready, ``runs`` rounds are counted; fewer where a round takes minutes, and only the
+    first where it takes longer than `LONG`.
+    """
     mine: dict[str, list[float]] = {name: [] for name in ours}
     theirs: list[float] = []
     labels: dict[str, Any] = {}
-    _, wanted = peer.labels()
-    for name, work in ours.items():
-        labels[name] = work()
-    for _ in range(runs):
-        theirs.append(peer.labels()[0])
+    wanted, done = None, 0
+    while done < runs + 1:
+        began = time.perf_counter()
+        seconds, wanted = peer.labels()
+        theirs.append(seconds)
         for name, work in ours.items():
             started = time.perf_counter()
             labels[name] = work()
             mine[name].append(time.perf_counter() - started)
+        runs = min(runs, int(LONG / (time.perf_counter() - began)))
+        done += 1
+    # The first round counts only where there is no other.
+    first = min(1, len(theirs) - 1)
     rows = []
-    for name, seconds in mine.items():
-        ratios = sorted(t / s for t, s in zip(theirs, seconds, strict=True))
+    for name, seconds_each in mine.items():
+        ratios = sorted(t / s for t, s in zip(theirs[first:], seconds_each[first:], strict=True))
         equal = float(np.mean(labels[name] == wanted))
-        rows.append(Row(
-            f"{what}, {name}", targets[name], True, "times", round(statistics.median(ratios), 2),
-            (round(ratios[0], 2), round(ratios[-1], 2)), "",
-            {"ours_s": round(statistics.median(seconds), 3), "theirs_s": round(statistics.median(theirs), 3),
-             "labels_equal": equal},
-        ))  # fmt: skip
+        more: dict[str, Any] = {
+            "ours_s": round(statistics.median(seconds_each[first:]), 3),
+            "theirs_s": round(statistics.median(theirs[first:]), 3), "labels_equal": equal, "runs": len(ratios),
+        }  # fmt: skip
+        if name.startswith("bfloat16") and equal < LABELS_EQUAL:
+            more["refused"] = True
+        spread = (round(ratios[0], 2), round(ratios[-1], 2))
+        rows.append(Row(f"{what}, {name}", targets[name], True, "times", round(statistics.median(ratios), 2), spread,
+                        more=more))  # fmt: skip
     return rows
 
 
@@ -205,37 +222,39 @@ def keras(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
     return against(peer, f"Keras predict, 2D U-Net of 31 M, {slices} slices of 256", ours, targets, runs)
 
 
+#: Parts of the table that need the other programs, and what each row is called where it cannot be measured.
+PROGRAMS = {
+    "nnunet": "nnU-Net's predictor, whole head, mirroring off",
+    "mirrored": "nnU-Net's predictor, whole head, mirroring on",
+    "monai": "MONAI's sliding_window_inference",
+    "keras": "Keras predict",
+}
+
+
 def compare(name: str, python: Path | None, folder: Path, runs: int, small: bool) -> list[Row]:
-    """The rows of ``name`` (nnunet, monai, keras); those that cannot be measured say why."""
-    every: dict[str, list[tuple[str, Callable[[Peer], list[Row]], str]]] = {
-        "nnunet": [
-            ("nnU-Net's predictor, whole head, mirroring off", lambda p: nnunet(p, folder, runs, False), _no_head()),
-            (
-                "nnU-Net's predictor, whole head, mirroring on",
-                lambda p: nnunet(p, folder, 1, True),
-                _no_head() or ("takes eight times as long; not with --small" if small else ""),
-            ),
-        ]
-    }
-    every["monai"] = [("MONAI's sliding_window_inference", lambda p: monai(p, folder, runs, small), "")]
-    every["keras"] = [("Keras predict", lambda p: keras(p, folder, runs, small), "")]
-    rows: list[Row] = []
-    for what, work, missing in every[name]:
-        if python is None:
-            missing = "no environment with the other programs (--peers)"
-        if missing:
-            rows.append(Row(what, None, True, why=missing))
-            continue
-        assert python is not None
-        peer = Peer(python, folder)
-        try:
-            rows += work(peer)
-        except Exception as error:  # a row that fails must not cost the others
-            rows.append(Row(what, None, True, why=f"{type(error).__name__}: {error}"[:300]))
-        finally:
-            peer.close()
-        print(f"  {what}: done", flush=True)
-    return rows
+    """The rows of ``name`` (of `PROGRAMS`); those that cannot be measured say why."""
+    what = PROGRAMS[name]
+    work: Callable[[Peer], list[Row]] = {
+        "nnunet": lambda p: nnunet(p, folder, runs, False),
+        "mirrored": lambda p: nnunet(p, folder, runs, True),
+        "monai": lambda p: monai(p, folder, runs, small),
+        "keras": lambda p: keras(p, folder, runs, small),
+    }[name]
+    missing = _no_head() if name in ("nnunet", "mirrored") else ""
+    if name == "mirrored" and small:
+        missing = missing or "takes eight times as long; not with --small"
+    if python is None:
+        missing = "no environment with the other programs (--peers)"
+    if missing:
+        return [Row(what, None, True, why=missing)]
+    assert python is not None
+    peer = Peer(python, folder)
+    try:
+        return work(peer)
+    except Exception as error:  # a row that fails must not cost the others
+        return [Row(what, None, True, why=f"{type(error).__name__}: {error}"[:300])]
+    finally:
+        peer.close()
 
 
 def _no_head() -> str:
