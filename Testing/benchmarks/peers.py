@@ -21,14 +21,16 @@ from typing import Any
 
 import numpy as np
 import onnx
+from limits import operations, peak
 from random_networks import noise, package_of, unet_2d
 
 from medseg import Volume, load_model, read_volume, run
-from medseg.engine import openvino_engine
+from medseg.engine import lower_precision, openvino_engine
 from medseg.engine.session_cache import SessionCache
 from medseg.geometry.grid import Grid
 from medseg.library.importer import ImportOptions, import_model
 from medseg.monitor import Monitor
+from medseg.pipeline.infer import window_plan
 from medseg.pipeline.preprocess import prepare
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -41,7 +43,7 @@ HEAD = REAL_DATA / "images/t1/t1_conformed_256.nii.gz"
 #: Seconds of all counted rounds of a case, about.
 LONG = 360.0
 #: Labels that must be equal before a lower precision than float32 is used.
-LABELS_EQUAL = 0.9995
+LABELS_EQUAL = lower_precision.EQUAL
 
 
 @dataclass
@@ -172,6 +174,15 @@ def _ours(model: Any, volume: Callable[[], Volume], options: dict[str, dict[str,
     return {name: one(chosen) for name, chosen in options.items()}
 
 
+def limited(rows: list[Row], network: Path, shape: tuple[int, ...], count: int) -> list[Row]:
+    """``rows`` with the ratio that this processor's peak would allow, for ``count`` inputs of ``shape`` alone."""
+    for row in rows:
+        precision = "bfloat16" if row.what.endswith("bfloat16") else "float32"
+        least = count * operations(network, shape) / peak(precision)
+        row.more |= {"limit": round(row.more["theirs_s"] / least, 2), "peak_gflops": round(peak(precision) / 1e9)}
+    return rows
+
+
 def nnunet(peer: Peer, folder: Path, runs: int, mirror: bool) -> list[Row]:
     """A real nnU-Net on a whole head, file to labels (ours with the tables)."""
     source = folder / f"nnunet-{mirror}"
@@ -188,9 +199,14 @@ def nnunet(peer: Peer, folder: Path, runs: int, mirror: bool) -> list[Row]:
     (made / "manifest.json").write_text(json.dumps(manifest))
     peer.ask(do="nnunet", folder=str(NNUNET), image=str(HEAD), mirror=mirror)
     options, targets = _engines(2.5, 5.0)
-    ours = _ours(load_model(made), lambda: read_volume(HEAD), options, mirror=mirror)
+    model = load_model(made)
+    ours = _ours(model, lambda: read_volume(HEAD), options, mirror=mirror)
     words = "on" if mirror else "off"
-    return against(peer, f"nnU-Net's predictor, whole head, mirroring {words}", ours, targets, runs)
+    rows = against(peer, f"nnU-Net's predictor, whole head, mirroring {words}", ours, targets, runs)
+    patch = tuple(manifest["inference"]["patch"])[::-1]
+    size = prepare(model.manifest, [read_volume(HEAD)], monitor=Monitor()).grid.shape
+    calls = len(window_plan(size, patch, 0.5, manifest["inference"]["placement"])) * (8 if mirror else 1)
+    return limited(rows, model.onnx_path, (1, 1, *patch), calls)
 
 
 def monai(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
@@ -206,7 +222,9 @@ def monai(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
     given = Volume(values.astype(np.float32), Grid(size, (1, 1, 1), (0, 0, 0), np.eye(3)), "MR", "noise")
     options, targets = _engines(2.5, 5.0)
     what = f"MONAI's sliding_window_inference, residual U-Net, {'x'.join(map(str, size))}"
-    return against(peer, what, _ours(model, lambda: given, options), targets, runs)
+    rows = against(peer, what, _ours(model, lambda: given, options), targets, runs)
+    calls = len(window_plan(size[::-1], (96, 96, 96), 0.5))
+    return limited(rows, model.onnx_path, (1, 1, 96, 96, 96), calls)
 
 
 def keras(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
@@ -219,7 +237,8 @@ def keras(peer: Peer, folder: Path, runs: int, small: bool) -> list[Row]:
     peer.ask(do="keras", array=str(array), onnx=str(model.onnx_path))
     options, targets = _engines(1.5, 4.0)
     ours = _ours(model, lambda: read_volume(path), options)
-    return against(peer, f"Keras predict, 2D U-Net of 31 M, {slices} slices of 256", ours, targets, runs)
+    rows = against(peer, f"Keras predict, 2D U-Net of 31 M, {slices} slices of 256", ours, targets, runs)
+    return limited(rows, model.onnx_path, (1, 1, 256, 256), slices)
 
 
 #: Parts of the table that need the other programs, and what each row is called where it cannot be measured.
@@ -249,11 +268,14 @@ def compare(name: str, python: Path | None, folder: Path, runs: int, small: bool
         return [Row(what, None, True, why=missing)]
     assert python is not None
     peer = Peer(python, folder)
+    # To measure what a refused precision would take as well; that it is refused is told by the labels.
+    lower_precision.EQUAL = 0.0
     try:
         return work(peer)
     except Exception as error:  # a row that fails must not cost the others
         return [Row(what, None, True, why=f"{type(error).__name__}: {error}"[:300])]
     finally:
+        lower_precision.EQUAL = LABELS_EQUAL
         peer.close()
 
 

@@ -29,12 +29,14 @@ from typing import Any
 
 import onnxruntime
 import SimpleITK as sitk
-from peers import LABELS_EQUAL, PROGRAMS, Row, compare
+from peers import LABELS_EQUAL, PROGRAMS, REAL_DATA, Row, compare
+from random_networks import noise, unet_2d
 
-from medseg import load_model, phantoms, read_volume, run, write_result
+from medseg import Volume, load_model, phantoms, read_volume, run, write_result
 from medseg.engine import openvino_engine
 from medseg.engine.machine import cpu_name, physical_cores, total_memory
 from medseg.engine.session_cache import SessionCache
+from medseg.model.package import Model
 
 HERE = Path(__file__).resolve().parent
 RESULTS, PROFILE = HERE / "results.json", HERE / "profile.txt"
@@ -88,6 +90,43 @@ def bare_ratios(folder: Path, small: bool, runs: int) -> list[Row]:
     return rows
 
 
+def checked(folder: Path) -> list[Row]:
+    """Networks asked for in bfloat16: how fast, and what MedSeg's own check says on the volume after the first."""
+    import stages
+
+    if "bfloat16" not in openvino_engine.fast_precisions():
+        return [Row("networks asked for in bfloat16", None, True, why="this processor has no bfloat16")]
+    made: dict[str, tuple[Model, Volume]] = {
+        "2D U-Net of 31 M (random weights)": (
+            load_model(unet_2d(folder / "checked", 64)), read_volume(noise(folder / "checked.nrrd", (8, 256, 256))),
+        )
+    }  # fmt: skip
+    if REAL_DATA.is_dir():
+        made["hippodeep-head"] = stages.real("hippodeep-head", "t1/t1_1.75mm_LAS.nii.gz")
+    return [_checked(f"{name}, asked for in bfloat16, against float32", *it) for name, it in made.items()]
+
+
+def _checked(what: str, model: Model, volume: Volume) -> Row:
+    took: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    labels: dict[str, list[Any]] = {}
+    told: tuple[str, ...] = ()
+    for precision, seconds in took.items():
+        kept = SessionCache()
+        for _ in range(4):
+            started = time.perf_counter()
+            result = run(model, volume, device="openvino:cpu", precision=precision, open_session=kept.open)
+            seconds.append(time.perf_counter() - started)
+        labels[precision] = [layer.labels for layer in result.layers]
+        told = (*result.warnings, *result.notes)
+    equal = min(float((a == b).mean()) for a, b in zip(*labels.values(), strict=True))
+    ratios = sorted(a / b for a, b in zip(took["float32"][1:], took["bfloat16"][1:], strict=True))
+    spread = (round(ratios[0], 2), round(ratios[-1], 2))
+    row = Row(what, None, True, "times", round(statistics.median(ratios), 2), spread)
+    row.why = f"MedSeg told: {' '.join(w for w in told if 'bfloat16' in w)}"
+    row.more = {"labels_equal": equal, "refused": "bfloat16 is not used" in row.why}
+    return row
+
+
 def around(small: bool, runs: int) -> list[Row]:
     """Everything but the network of a chest CT, cold and warm starts, memory."""
     import around_the_network
@@ -105,7 +144,9 @@ def around(small: bool, runs: int) -> list[Row]:
 def explained(row: Row) -> Row:
     """A miss with where its time went, read from what was measured."""
     if row.verdict == "refused" and not row.why:
-        row.why = f"of this precision {100 * LABELS_EQUAL:g} % must be: MedSeg does not take it by itself"
+        row.why = f"{100 * LABELS_EQUAL:g} % must be, so MedSeg keeps to float32; measured without that check"
+        if "limit" in row.more:
+            row.why += f"; {_limit(row)}"
     if row.verdict == "missed" and not row.why:
         stages = row.more.get("stages_s") or row.more.get("stages") or {}
         parts = sorted(((s, n) for n, s in stages.items() if n != "total" and s > 0.005), reverse=True)[:3]
@@ -116,8 +157,14 @@ def explained(row: Row) -> Row:
             told.append(f"{row.more['of_processor_time']:.2f} of processor time")
         if "ours_s" in row.more:
             told.append(f"{row.more['ours_s']:.1f} s against {row.more['theirs_s']:.1f} s")
+        if row.more.get("limit", row.target) != row.target and row.target is not None:
+            told.append(_limit(row))
         row.why = "; ".join(told)
     return row
+
+
+def _limit(row: Row) -> str:
+    return f"the processor's peak of {row.more['peak_gflops']} GFLOP/s allows {row.more['limit']:.2f} times"
 
 
 def profile(folder: Path) -> str:
@@ -192,7 +239,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="small volumes, for a first look")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--readme", action="store_true", help="write the table of README.md too")
-    parser.add_argument("--only", default="", help=f"some parts: {', '.join(PROGRAMS)}, file, bare, around")
+    parser.add_argument("--only", default="", help=f"some parts: {', '.join(PROGRAMS)}, file, bare, checked, around")
     options = parser.parse_args()
     machine = described() + (", small volumes" if options.small else "")
     print(machine, flush=True)
@@ -204,6 +251,7 @@ def main() -> None:
         parts |= {
             "file": partial(one_file, folder, options.runs),
             "bare": partial(bare_ratios, folder, options.small, options.runs),
+            "checked": partial(checked, folder),
             "around": partial(around, options.small, options.runs),
         }
         wanted = options.only.split(",") if options.only else list(parts)

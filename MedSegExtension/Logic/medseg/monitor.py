@@ -103,6 +103,11 @@ class Monitor:
         for callback in list(self._on_cancel):
             callback()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._cancelled.is_set()
+
     @contextmanager
     def on_cancel(self, callback: Callable[[], None]) -> Iterator[None]:
         """While inside, ``callback`` is called by `cancel` (from its thread)."""

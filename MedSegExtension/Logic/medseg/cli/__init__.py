@@ -125,7 +125,7 @@ def run(
     series: SeriesOption = None,
     frame: FrameOption = None,
     device: DeviceOption = "auto",
-    precision: Annotated[str, typer.Option(help="auto, float32 or float16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
     batch: BatchOption = None,
     patch: PatchOption = None,
     window: WindowOption = None,

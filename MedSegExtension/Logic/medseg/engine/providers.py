@@ -27,6 +27,12 @@ WORDS = {
 }  # fmt: skip
 
 
+# Operators whose place decides the speed; shape arithmetic belongs on the CPU.
+_HEAVY = {
+    "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
+    "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
+}  # fmt: skip
+
 _ALIASES = {"dml": "directml", "trt": "tensorrt", "gpu": "auto"}
 
 
@@ -99,3 +105,22 @@ def session_options(kind: str, threads: int | None = None, *, whole: bool = Fals
     if whole:
         options.enable_cpu_mem_arena = False
     return options
+
+
+def parts_left_to_the_cpu(session: onnxruntime.InferenceSession, kind: str) -> str:
+    """A warning where the provider of ``kind`` left large operators of ``session`` to the CPU, else ""."""
+    if kind == "cpu":
+        return ""
+    try:
+        parts = session.get_provider_graph_assignment_info()
+        heavy = [(p.ep_name, n.op_type) for p in parts for n in p.get_nodes() if n.op_type in _HEAVY]
+    except (AttributeError, RuntimeError):  # onnxruntime < 1.24 does not tell
+        return ""
+    on_cpu = sorted({op for name, op in heavy if name == CPU})
+    count = sum(name == CPU for name, _ in heavy)
+    if not count:
+        return ""
+    return (
+        f"{WORDS[kind]} leaves {count} of {len(heavy)} large operators of this network to the CPU "
+        f"({', '.join(on_cpu)}), so it may be slow."
+    )

@@ -15,6 +15,7 @@ from ..monitor import Monitor
 from . import automatic, devices, machine, openvino_engine, providers
 from .calling import CallingThread
 from .devices import plain_words
+from .lower_precision import Compared
 from .openvino_engine import OpenVinoNetwork
 from .providers import CPU, PROVIDERS, WORDS, parse_device
 
@@ -32,12 +33,6 @@ _SIZE_TEXTS = (
     "broadcast an axis", "non concat axis dimensions", "cannot be reshaped", "dimension mismatch", "shape mismatch",
     "must match", "incompatible dimensions", "input shape:{", "invalid input shape",
 )  # fmt: skip
-# Operators whose place decides the speed; shape arithmetic belongs on the CPU.
-_HEAVY = {
-    "Conv", "ConvTranspose", "MatMul", "Gemm", "InstanceNormalization", "BatchNormalization", "LayerNormalization",
-    "GroupNormalization", "Resize", "MaxPool", "AveragePool", "FusedConv", "QLinearConv", "ConvInteger",
-}  # fmt: skip
-
 # Values of an input up to which two engines are held in memory at once.
 _MOST_COMPARED = 8_000_000
 
@@ -63,7 +58,7 @@ class Session:
         self._runner = CallingThread()
         self._end = weakref.finalize(self, self._runner.close)
         self._session: Any = None
-        self._openvino: OpenVinoNetwork | None = None
+        self._openvino: OpenVinoNetwork | Compared | None = None
         self._undecided = False
         self._said_at_opening: tuple[str, ...] = ()
         self._chosen = ""
@@ -118,7 +113,10 @@ class Session:
         self._monitor = monitor
         for sentence in self._said_at_opening:
             monitor.warn(sentence)
-        if self._chosen:
+        if isinstance(self._openvino, Compared):
+            self._openvino.volume_is_done()
+            self._chosen = ""
+        elif self._chosen:
             monitor.note(self._chosen)
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
@@ -153,9 +151,11 @@ class Session:
             raise translated from error
         return dict(zip(names, values, strict=True))
 
-    def _run_openvino(self, network: OpenVinoNetwork, feeds: dict[str, Array]) -> dict[str, Array]:
+    def _run_openvino(self, network: OpenVinoNetwork | Compared, feeds: dict[str, Array]) -> dict[str, Array]:
         try:
-            return self._runner.call(lambda: network.run(feeds), self._monitor, network.stop)
+            result = self._runner.call(lambda: network.run(feeds), self._monitor, network.stop)
+            self._tell_precision(network)
+            return result
         except Exception as error:
             self._monitor.checkpoint()
             if self._session is None:
@@ -163,6 +163,12 @@ class Session:
             self._monitor.warn(f"OpenVINO failed ({plain_words(error)}); ONNX Runtime goes on.")
             self._leave_openvino()
             return self._run_onnxruntime(feeds)
+
+    def _tell_precision(self, network: OpenVinoNetwork | Compared) -> None:
+        """Say once a run whether a lower precision runs, as soon as that is known."""
+        if isinstance(network, Compared) and self._chosen != (sentence := network.words()):
+            self._chosen = sentence
+            (self._monitor.warn if network.refused else self._monitor.note)(sentence)
 
     def _leave_openvino(self) -> None:
         self._openvino, self.provider, self._chosen = None, CPU, ""
@@ -204,9 +210,15 @@ class Session:
             self._openvino, self.provider = network, f"{openvino_engine.PROVIDER} {openvino_engine.version()}"
         return result or self.run(feeds)
 
-    def _load_openvino(self) -> OpenVinoNetwork:
-        precision = "float32" if self._precision == "auto" else self._precision
-        return OpenVinoNetwork(Path(self._model.onnx_path).resolve(), threads=self._threads, precision=precision)
+    def _load_openvino(self) -> OpenVinoNetwork | Compared:
+        path = Path(self._model.onnx_path).resolve()
+
+        def make(precision: str) -> OpenVinoNetwork:
+            return OpenVinoNetwork(path, threads=self._threads, precision=precision)
+
+        if self._precision in ("auto", "float32"):
+            return make("float32")
+        return Compared(self._model.manifest, self._precision, make, self._model.sha256, self._threads)
 
     def to_cpu(self) -> None:
         """Open the same network on the CPU and go on there; the caller tells why. Nothing happens where it is there."""
@@ -221,6 +233,8 @@ class Session:
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""
+        if isinstance(self._openvino, Compared) and not self._monitor.cancelled:
+            self._openvino.volume_is_done()
         self._session = self._openvino = None
         self._undecided = False
         self._end()
@@ -307,8 +321,8 @@ class Session:
         self.device = self._name(kind, which)
         self.input_shapes = _shapes(session.get_inputs())
         self.output_shapes = _shapes(session.get_outputs())
-        if kind != "cpu":
-            self._tell_of_cpu_parts(session, kind)
+        if told := providers.parts_left_to_the_cpu(session, kind):
+            self._monitor.warn(told)
         self._undecided = not self.fell_back and automatic.wanted(kind, self._precision)
 
     def _open_openvino(self) -> None:
@@ -325,21 +339,6 @@ class Session:
         self._openvino, self.provider = network, f"{openvino_engine.PROVIDER} {openvino_engine.version()}"
         self.device = f"CPU ({machine.cpu_name()}, OpenVINO)"
         self.input_shapes, self.output_shapes = network.input_shapes, network.output_shapes
-
-    def _tell_of_cpu_parts(self, session: Any, kind: str) -> None:
-        """Warn where the provider left heavy operators to the CPU."""
-        try:
-            parts = session.get_provider_graph_assignment_info()
-            heavy = [(p.ep_name, n.op_type) for p in parts for n in p.get_nodes() if n.op_type in _HEAVY]
-        except (AttributeError, RuntimeError):  # onnxruntime < 1.24 does not tell
-            return
-        on_cpu = sorted({op for name, op in heavy if name == CPU})
-        count = sum(name == CPU for name, _ in heavy)
-        if count:
-            self._monitor.warn(
-                f"{WORDS[kind]} leaves {count} of {len(heavy)} large operators of this network to the CPU "
-                f"({', '.join(on_cpu)}), so it may be slow."
-            )
 
     def _name(self, kind: str, which: str) -> str:
         if kind == "cpu":
