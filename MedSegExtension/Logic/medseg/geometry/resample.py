@@ -1,8 +1,9 @@
 """Resampling from one grid onto another by physical position: the only inverse that MedSeg has.
 
-Where both grids lie on one lattice (permutation, flip, crop, pad) voxels are copied exactly; otherwise SimpleITK
-interpolates. Voxels outside the source's extent (its outer voxel faces) get ``fill``; between the outermost centres
-and the faces the edge value is used, as ITK does.
+Where both grids lie on one lattice (permutation, flip, crop, pad) voxels are copied exactly; where their axes are
+parallel the interpolation goes along them (`parallel_resample`), otherwise SimpleITK interpolates. Voxels outside the
+source's extent (its outer voxel faces) get ``fill``; between the outermost centres and the faces the edge value is
+used, as ITK does.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .grid import Grid, Index
+from .parallel_resample import near_an_edge, resample_linear
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 _INTERPOLATORS = {"nearest": "sitkNearestNeighbor", "linear": "sitkLinear", "bspline": "sitkBSpline"}
@@ -60,6 +62,10 @@ def resample(
         if separable is not None:
             return separable
     else:
+        if interpolation == "linear":
+            parallel = _linear_along_axes(array.astype(np.float32, copy=False), source, target, fill)
+            if parallel is not None:
+                return parallel
         array = np.ascontiguousarray(array, dtype=np.float32)
     import SimpleITK as sitk  # a third of a second, which exact copies need not wait for
 
@@ -85,10 +91,12 @@ def resample(
     return np.asarray(sitk.GetArrayFromImage(moved)).astype(dtype, copy=False)
 
 
-def _nearest_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:
-    """Nearest voxels where the grids' axes are parallel, or None. Halfway, the voxel of greater index is taken.
+def _parallel(
+    array: npt.NDArray[Any], source: Grid, target: Grid
+) -> tuple[npt.NDArray[Any], list[npt.NDArray[np.float64]]] | None:
+    """``array`` with its axes in the target's order, and where along them the target's voxels lie, in voxels.
 
-    ITK's rounding of halfway positions depends on float noise; a pixel that is chosen by chance is not reproducible.
+    None where the grids' axes are not parallel.
     """
     matrix = source.index_map_from(target)
     axis = [int(np.argmax(np.abs(matrix[:3, a]))) for a in range(3)]
@@ -98,9 +106,27 @@ def _nearest_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fil
     if sorted(axis) != [0, 1, 2] or np.abs(off_axis).max() * max(target.size) > _LATTICE_TOLERANCE:
         return None
     view = array.transpose([2 - axis[2 - n] for n in range(3)])
-    for n in range(3):
-        a = 2 - n
-        position = np.arange(target.size[a]) * matrix[axis[a], a] + matrix[axis[a], 3]
+    return view, [np.arange(target.size[a]) * matrix[axis[a], a] + matrix[axis[a], 3] for a in (2, 1, 0)]
+
+
+def _linear_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:
+    """Linear interpolation where the grids' axes are parallel, or None."""
+    found = _parallel(array, source, target)
+    if found is None or near_an_edge(found[1], found[0].shape) or not np.isfinite(array.sum(dtype=np.float64)):
+        return None
+    return resample_linear(*found, fill)
+
+
+def _nearest_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:
+    """Nearest voxels where the grids' axes are parallel, or None. Halfway, the voxel of greater index is taken.
+
+    ITK's rounding of halfway positions depends on float noise; a pixel that is chosen by chance is not reproducible.
+    """
+    found = _parallel(array, source, target)
+    if found is None:
+        return None
+    view, positions = found
+    for n, position in enumerate(positions):
         index = np.floor(position + 0.5 + 1e-6).astype(int)
         outside = (index < 0) | (index >= view.shape[n])
         view = np.take(view, np.clip(index, 0, view.shape[n] - 1), axis=n)

@@ -23,9 +23,10 @@ def apply_windows(step: Window, array: npt.NDArray[Any]) -> Float32Array:
     result = np.empty((array.shape[0] * count, *array.shape[1:]), dtype=np.float32)
     for c, channel in enumerate(array):
         for w, window in enumerate(step.windows):
-            out = result[c * count + w]
-            out[...] = channel
-            window_in_place(out, window.level, window.width, step.function, step.output)
+            # Slice by slice, so that all passes but the first find their values in the processor's cache.
+            for given, out in zip(channel, result[c * count + w], strict=True):
+                out[...] = given
+                window_in_place(out, window.level, window.width, step.function, step.output)
     return result
 
 
