@@ -102,13 +102,13 @@ def measure(name: str, model: Model, volume: Volume, runs: int, target: float, e
     recording, kept = Recording(), SessionCache()
     first = run(model, volume, device="cpu", open_session=recording.open).provenance["seconds"]
     warm = run(model, volume, device="cpu", open_session=kept.open).provenance
-    # Slices of another number, at the end, take another network in OpenVINO.
-    networks: dict[tuple[Any, ...], Bare] = {}
-    for feed in recording.feeds:
-        if sizes(feed) not in networks:
-            openvino = warm["provider"].startswith("OpenVINO")
-            networks[sizes(feed)] = bare_openvino(model, feed) if openvino else bare_onnxruntime(model)
-            networks[sizes(feed)](feed)
+    if warm["provider"].startswith("OpenVINO"):  # the last slices, fewer, are another network to it
+        each = {sizes(feed): feed for feed in recording.feeds}
+        networks = {size: bare_openvino(model, feed) for size, feed in each.items()}
+    else:
+        networks = dict.fromkeys(map(sizes, recording.feeds), bare_onnxruntime(model))
+    for feed in {sizes(feed): feed for feed in recording.feeds}.values():
+        networks[sizes(feed)](feed)
     whole, bare, stages = [], [], []
     runs = max(1, min(runs, int(LONG / (2 * warm["seconds"]["total"]))))
     for _ in range(runs):
@@ -161,7 +161,7 @@ def rows(runs: int, folder: Path, small: bool = False) -> list[dict[str, Any]]:
     """Measure all models that are there. ``folder``: for the large networks of random weights, which are made there."""
     Case = tuple[str, float, tuple[str, ...], Callable[[], tuple[Model, Volume]]]
     both, chosen = ("onnxruntime", "auto"), ("auto",)
-    slices, size = (4, (128, 128, 96)) if small else (40, (256, 256, 180))
+    slices, size = (4, (128, 128, 96)) if small else (40, (160, 160, 140))
     cases: list[Case] = [
         ("ich-compact", 1.15, both, lambda: (load_model("ich-compact"), phantoms.head_ct(7).volume)),
         ("cmb-compact", 1.15, both, lambda: (load_model("cmb-compact"), phantoms.swi(5).volume)),
