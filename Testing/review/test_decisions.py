@@ -158,3 +158,41 @@ def test_a_rejected_finding_stays_in_the_list_when_others_are_drawn_beside_it() 
     assert work.decision(one).state == "rejected" and len(work.findings) == 2
     work.decide(one, "accepted")
     assert work.reviewed().mask("abnormal").sum() == 4 and work.reviewed().mask("normal").sum() == 2
+
+
+def test_a_rejected_finding_that_was_drawn_over_is_not_listed_with_voxels_that_it_lost() -> None:
+    """Else the list and review.json tell of a lesion, with its volume, of which nothing is left."""
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[3, 10, 2:6] = 2
+    work = review(labels)
+    (one,) = work.findings
+    work.decide(one, "rejected")
+    drawn = work.labels[0].copy()
+    drawn[3, 10, 2:5] = 1
+    work.edited(0, drawn)
+    assert work.findings[one].voxels == work.mask(one).sum() == 1 and work.findings[one].box[2] == (5, 6)
+    drawn = drawn.copy()
+    drawn[3, 10, 5] = 1
+    work.edited(0, drawn)
+    assert one not in work.findings and len(work.findings) == 1
+    work.undo()
+    work.undo()
+    work.decide(one, "accepted")
+    assert (work.labels[0] == labels).all() and work.findings[one].voxels == 4
+
+
+def test_a_finding_that_was_called_something_else_stays_when_one_is_drawn_beside_it() -> None:
+    """A 'lesion' that is a ventricle, say: the decision was lost as soon as the brush came near."""
+    labels = np.zeros(GRID.shape, np.uint8)
+    labels[3, 10, 2:6] = 2
+    labels[9, 20, 20] = 3
+    work = review(labels)
+    (one,) = work.findings
+    work.relabel(one, "ventricle")
+    drawn = work.labels[0].copy()
+    drawn[3, 11, 2:4] = 1
+    (new,) = work.edited(0, drawn)
+    assert set(work.findings) == {one, new} and work.class_of(one) == "ventricle"
+    assert work.decision(one).state == "accepted" and work.reviewed().mask("ventricle").sum() == 5
+    work.relabel(one, "abnormal")
+    assert work.reviewed().mask("abnormal").sum() == 4

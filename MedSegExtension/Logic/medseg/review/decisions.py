@@ -205,10 +205,16 @@ class Review:
         new_labels = old_labels.copy()
         new_labels[k, j, i] = drawn
         ours = np.isin(old_numbers, list(touched)) if touched else np.zeros(old_labels.shape, bool)
-        # What the reader rejected before and did not draw again stays a finding, so that it can be taken back.
+        # What the reader rejected, or gave a class without findings, stays where it was not drawn over, so that it can
+        # be taken back.
         differs = new_labels != old_labels
-        kept = {id for id in touched if self.decision(id).state == "rejected"}
-        asleep = np.isin(old_numbers, list(kept)) & (new_labels == 0) if kept else np.zeros(ours.shape, bool)
+        resting = {id: value for id in touched if (value := self._resting(id)) is not None}
+        asleep = np.zeros(ours.shape, bool)
+        if resting:
+            value_at = np.full(int(old_numbers.max(initial=0)) + 1, -1, np.int32)
+            value_at[list(resting)] = list(resting.values())
+            asleep = value_at[old_numbers] == new_labels
+        kept = set(resting)
         fresh = np.where((ours & ~asleep) | differs, new_labels, 0)
         components, value_of = components_of(fresh, self._values(layer), self._connectivity)
         wanted, decisions = self._inherited(components, value_of, old_numbers, layer, touched - kept)
@@ -224,8 +230,22 @@ class Review:
         for finding in self._measured(components, wanted, offset):
             after[finding.id] = (finding, decisions[finding.id])
             before.setdefault(finding.id, (None, None))
+        covered = {int(n) for n in np.unique(old_numbers[ours & ~asleep])} & kept
+        rest = {id: (id, (f := self.findings[id]).name, layer, f.value) for id in covered}
+        left = {f.id: f for f in self._measured(np.where(asleep, old_numbers, 0), rest, offset)} if rest else {}
+        for id in covered:
+            before[id] = (self.findings[id], self.decisions.get(id))
+            after[id] = (left[id], self.decisions.get(id)) if id in left else (None, None)
         self._do(Step(before, after, layer, box, (old_labels, new_labels), (old_numbers, numbers)))
         return [id for id in after if before[id] == (None, None)]
+
+    def _resting(self, id: int) -> int | None:
+        """The label of a finding that no component of its layer is: 0 where it is rejected; None where one is."""
+        if self.decision(id).state == "rejected":
+            return 0
+        finding = self.findings[id]
+        value = self._value(finding.layer, self.class_of(id))
+        return None if value in self._values(finding.layer) else value
 
     def _touched(self, layer: int, box: Box) -> set[int]:
         """Findings in or beside a box."""
