@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -156,6 +157,60 @@ def test_a_full_disk_is_told_and_the_step_is_done(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     first.journal.decide(1, "rejected")
     assert first.review.decision(1).state == "rejected" and "cannot be written" in first.journal.problem
+
+
+def test_steps_of_a_full_disk_follow_when_there_is_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the steps after it would be done again without it: other voxels than the reader decided."""
+    first = begin(tmp_path, mask())
+    first.journal.decide(1, "rejected")
+    written = (tmp_path / FILE).read_bytes()
+
+    def full(file: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        some_steps(first.journal, 4, 6)
+    assert "No space left" in first.journal.problem
+    # A disk fills up in the middle of a line.
+    (tmp_path / FILE).write_bytes(written + b'{"decide":[2,"acc')
+    some_steps(first.journal, 5, 6)
+    assert first.journal.problem == ""
+    again = begin(tmp_path, mask())
+    assert again.warnings == [] and again.review.decisions == first.review.decisions
+    assert (again.review.labels[0] == first.review.labels[0]).all()
+
+
+def test_a_case_that_is_open_twice_is_told_and_neither_reader_loses_steps(tmp_path: Path) -> None:
+    one, other = begin(tmp_path, mask()), begin(tmp_path, mask())
+    one.journal.decide(1, "rejected")
+    other.journal.decide(2, "accepted")
+    assert "open twice" in other.journal.problem and one.journal.problem == ""
+    one.journal.decide(3, "uncertain")
+    again = begin(tmp_path, mask())
+    assert again.warnings == [] and again.review.decisions == one.review.decisions
+
+
+@pytest.mark.parametrize("start", [b"", b"{", b'{"medseg_steps":1,"mask":"abc"}'])
+def test_a_program_that_is_killed_at_the_very_first_step_costs_that_step(tmp_path: Path, start: bytes) -> None:
+    (tmp_path / FILE).write_bytes(start)
+    again = begin(tmp_path, mask())
+    assert [("cut off" in w) for w in again.warnings] == [True] * bool(start)
+    again.journal.decide(1, "rejected")
+    assert again.journal.problem == "" and begin(tmp_path, mask()).review.decision(1).state == "rejected"
+
+
+def test_steps_behind_a_damaged_line_are_kept_aside(tmp_path: Path) -> None:
+    """A block of zeros after a power cut: it was told as one step cut off, and all behind it were thrown away."""
+    first = begin(tmp_path, mask())
+    for id in (1, 2, 3):
+        first.journal.decide(id, "rejected")
+    lines = (tmp_path / FILE).read_bytes().splitlines(keepends=True)
+    (tmp_path / FILE).write_bytes(b"".join([*lines[:2], b"\0" * 20 + b"\n", *lines[3:]]))
+    again = begin(tmp_path, mask())
+    assert "Step 2 of 3 is damaged" in again.warnings[0] and "steps-1.jsonl" in again.warnings[0]
+    assert lines[3] in (tmp_path / "steps-1.jsonl").read_bytes()
+    assert set(again.review.decisions) == {1} and set(begin(tmp_path, mask()).review.decisions) == {1}
 
 
 def scores() -> Table:

@@ -1,7 +1,8 @@
 """Each step of a review, written down when it is done, so that a killed program loses none of them.
 
 ``steps.jsonl`` has one step a line, the first line says of which mask they are. Done again in their order on that mask
-they give the same review, numbers of findings and undo included. A line that was cut off by a crash is left out.
+they give the same review, numbers of findings and undo included. A line that was cut off by a crash is left out. Steps
+that could not be written follow with the next one that can, so that none is missing in between.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Journal:
     """Does the steps of a `Review` and writes each down, in ``folder``.
 
     Steps that cannot be written (a full disk) are done all the same: ``problem`` says what is wrong, "" where nothing.
+    They are written with the first later step that can be.
     """
 
     def __init__(self, folder: str | Path, review: Review) -> None:
@@ -53,6 +55,10 @@ class Journal:
         self._path = Path(folder) / FILE
         self._mask = fingerprint(review)
         self._begun = False
+        self._due: list[str] = []
+        #: Bytes of whole steps in the file, and its size when it was last looked at (None: after a write that failed).
+        self._size = 0
+        self._seen: int | None = 0
 
     # -- steps ------------------------------------------------------------------------------------------------
 
@@ -100,48 +106,77 @@ class Journal:
 
         A journal of another mask is put aside under another name, and nothing of it is done.
         """
-        if not self._path.is_file():
-            return []
-        steps, cut = _read(self._path)
+        try:
+            if not self._path.is_file():
+                return []
+            return self._resumed(*_read(self._path))
+        except OSError as error:
+            words = error.strerror or error
+            raise OutputError(f"{FILE} of {self._path.parent.name} cannot be read or put aside: {words}.") from error
+
+    def _resumed(self, steps: Sequence[dict[str, Any]], bad: int, after: int) -> list[str]:
+        """``steps``: those before the first bad line, if there are ``bad`` ones; ``after``: lines behind it."""
+        if not steps and not after:  # killed before the first step was whole
+            self._seen = self._path.stat().st_size
+            return ["The first step was cut off when the program ended, and is left out."] if bad else []
         if not steps or steps[0].get("mask") != self._mask:
             aside = _put_aside(self._path)
+            if not steps:
+                return [
+                    f"The steps of the earlier review are damaged and could not be done; they were kept as {aside}."
+                ]
             return [
                 "The mask is not the one that was reviewed before. The steps of the earlier review were kept as "
                 f"{aside}; decisions were taken over where a finding lies at the same place."
             ]
-        self._begun = True
-        done = 1
+        done, why = 1, ""
         try:
             for step in steps[1:]:
                 _again(self.review, step)
                 done += 1
         except (InputError, KeyError, TypeError, ValueError, IndexError, zlib.error) as error:
+            why = f"({error})"
+        if why or after:
+            total = len(steps) - 1 + bad + after
             aside = _put_aside(self._path)
-            self._begun = False
             self._rewrite(steps[:done])
-            where = f"Step {done} of {len(steps) - 1} is damaged ({error})"
+            where = f"Step {done} of {total} is damaged {why or '(no line of its form)'}"
             return [f"{where}; the steps before it were done. All of them are kept as {aside}."]
-        if cut:
+        self._begun = True
+        if bad:
             self._rewrite(steps)
             return ["The last step was cut off when the program ended, and is left out."]
+        self._size = self._seen = self._path.stat().st_size
         return []
 
     def _rewrite(self, steps: Sequence[dict[str, Any]]) -> None:
         try:
             save_text(self._path, "".join(_line(step) for step in steps))
             self._begun = True
-        except OutputError as error:
+            self._size = self._seen = self._path.stat().st_size
+        except (OSError, OutputError) as error:
+            self._due = [_line(step) for step in steps[1:]]
             self.problem = str(error)
 
     def _write(self, step: dict[str, Any]) -> None:
-        head = {"medseg_steps": _VERSION, "mask": self._mask}
+        self._due.append(_line(step))
+        head = "" if self._begun else _line({"medseg_steps": _VERSION, "mask": self._mask})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a" if self._begun else "w", encoding="utf-8", newline="") as file:
-                file.write(("" if self._begun else _line(head)) + _line(step))
+            with self._path.open("a+b") as file:
+                if self._seen not in (None, file.seek(0, os.SEEK_END)):
+                    self.problem = (
+                        f"{FILE} was changed by another program: this case is open twice. Close it in one of them; "
+                        "what you decide here is kept when you save it."
+                    )
+                    return
+                self._seen = None
+                file.truncate(self._size)  # what a write that failed half way left behind
+                file.write((head + "".join(self._due)).encode())
                 file.flush()
                 os.fsync(file.fileno())
-            self._begun = True
+                self._size = self._seen = file.tell()
+            self._begun, self._due, self.problem = True, [], ""
         except OSError as error:
             self.problem = f"{FILE} cannot be written: {error.strerror or error}; is the disk full?"
 
@@ -150,25 +185,27 @@ def _line(step: dict[str, Any]) -> str:
     return json.dumps(step, separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:
-    """The steps, and whether something at the end was cut off. Raises `InputError` for a file of a newer MedSeg."""
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise InputError(f"{path.name} of {path.parent.name} cannot be read ({type(error).__name__}).") from error
+def _read(path: Path) -> tuple[list[dict[str, Any]], int, int]:
+    """The steps before the first line that is none, whether there is one (1), and how many lines follow it.
+
+    Raises `InputError` for a file of a newer MedSeg, `OSError` where it cannot be read.
+    """
+    lines = path.read_bytes().split(b"\n")
+    whole, rest = lines[:-1], lines[-1]
     steps: list[dict[str, Any]] = []
-    for line in lines[:-1]:
+    for line in whole:
         try:
             step = json.loads(line)
         except (ValueError, RecursionError):
-            return steps, True
+            break
         if not isinstance(step, dict):
-            return steps, True
+            break
         steps.append(step)
     version = steps[0].get("medseg_steps") if steps else _VERSION
     if isinstance(version, int) and version > _VERSION:
         raise InputError(f"{path.name} of {path.parent.name} was written by a newer MedSeg; update MedSeg.")
-    return steps, bool(lines[-1])
+    bad = len(whole) - len(steps) + bool(rest)
+    return steps, min(bad, 1), max(0, bad - 1)
 
 
 def _put_aside(path: Path) -> str:
