@@ -21,8 +21,9 @@ from hypothesis import HealthCheck, given, settings
 
 from medseg.errors import Cancelled, OutputError
 from medseg.geometry.grid import Grid
+from medseg.io.segmentations import read_segmentation
 from medseg.monitor import Monitor
-from medseg.output.files import write_map, write_segmentation
+from medseg.output.files import save_segmentation, write_map, write_segmentation
 from medseg.output.folder import check_output, write_result
 from medseg.result import Layer, Result, SegmentClass
 from support.geometry import grids
@@ -82,6 +83,19 @@ def test_overlapping_classes_are_layers_of_a_list_axis(tmp_path: Path) -> None:
     assert array.shape == (*overlapping().grid.shape, 2)
     for n, layer in enumerate(overlapping().layers):
         assert np.array_equal(array[..., n], layer.labels)
+
+
+def test_segments_of_one_label_value_in_several_layers_have_identifiers_of_their_own(tmp_path: Path) -> None:
+    """Overlapping segments that people draw all have the value 1; Slicer keeps the last of one identifier only."""
+    grid = Grid((6, 5, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
+    layers = [
+        Layer((np.arange(120).reshape(4, 5, 6) % n == 0).astype(np.uint8), (SegmentClass(1, name, (1.0, 0.0, 0.0)),))
+        for n, name in ((2, "edema"), (3, "core"), (5, "necrosis"))
+    ]
+    image = sitk.ReadImage(str(save_segmentation(tmp_path / "r.seg.nrrd", layers, grid, "brats")))
+    assert [image.GetMetaData(f"Segment{n}_ID") for n in range(3)] == ["brats_1", "brats_1_1", "brats_1_2"]
+    back = read_segmentation(tmp_path / "r.seg.nrrd")
+    assert [int(back.mask(n).sum()) for n in ("edema", "core", "necrosis")] == [60, 40, 24]
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
