@@ -88,6 +88,15 @@ def test_readers_are_kept_apart(tmp_path: Path) -> None:
     assert len(reviews_in(tmp_path)) == 2
 
 
+def test_a_case_with_a_very_long_name_can_be_kept(tmp_path: Path) -> None:
+    """File systems refuse names of more than 255 bytes; a series description from a scanner may be longer."""
+    folders = {case_folder(tmp_path, "T2 " + "long " * 90 + end) for end in "ab"}
+    assert len(folders) == 2 and all(len(f.name) < 120 for f in folders)
+    for folder in folders:
+        write_case(folder, CaseReview("long"))
+        assert (folder / "review.json").is_file()
+
+
 def test_one_damaged_case_does_not_hide_the_others_and_is_told(tmp_path: Path) -> None:
     for name in ("c1", "c2"):
         write_case(case_folder(tmp_path, name), CaseReview(name))

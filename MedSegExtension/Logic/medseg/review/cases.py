@@ -90,13 +90,18 @@ def give_images(cases: Iterable[Case], folder: str | Path) -> list[Case]:
     return given
 
 
+#: Letters of a case's folder; file systems take 255 bytes, Windows 260 letters of a whole path.
+_LONGEST = 100
+
+
 def case_folder(root: str | Path, case: str, reader: str = "") -> Path:
     """Where the review of a case is kept: each reader has folders of their own, so a second reader reads blinded.
 
     ``root/reader-AB/case``, ``root/reader/case`` of a reader without initials, whose letters' case does not matter.
-    A name with other than letters, digits, ``.``, ``_`` and ``-`` gets an ending that keeps two cases apart.
+    A name with other than letters, digits, ``.``, ``_`` and ``-``, or a long one, gets an ending that keeps two cases
+    apart.
     """
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", case).strip("-.")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", case)[:_LONGEST].strip("-.")
     if safe != case:
         safe = f"{safe or 'case'}-{hashlib.sha256(case.encode()).hexdigest()[:6]}"
     return reader_folder(root, reader) / safe
