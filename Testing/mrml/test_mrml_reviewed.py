@@ -9,11 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medseg.errors import InputError
 from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
 from medseg.result import Layer, SegmentClass
 
 slicer = pytest.importorskip("slicer", reason="slicer-core is not installed (pip install 'medseg[slicer]')")
+
+import vtk  # noqa: E402
 
 from medseg_mrml import node_from_volume  # noqa: E402
 from medseg_mrml.arrays import array_of, oriented_image  # noqa: E402
@@ -157,3 +160,64 @@ def test_what_was_faded_or_hidden_comes_back_as_it_was(scene: Any) -> None:
     assert not display.GetVisibility()
     curtain.open()
     assert display.GetVisibility() and not hidden.node.GetDisplayNode().GetVisibility()
+
+
+def test_segments_of_one_name_are_told_apart(scene: Any) -> None:
+    """Decisions, versions and files know a class by its name: of two, both would have got the voxels of the first."""
+    reference = image(scene)
+    labels, other = spots(GRID, 1), (spots(GRID, 2) == 1).astype(np.uint8)
+    shown = ReviewedNode([Layer(labels, CLASSES), Layer(other, (CLASSES[0],))], scene, reference, "r")
+    segmentation = shown.node.GetSegmentation()
+    for identifier in segmentation.GetSegmentIDs():
+        segmentation.GetSegment(identifier).SetName("lesion")
+    found = masks_of(shown.node, reference)
+    assert [[c.name for c in layer.classes] for layer in found.layers] == [["lesion", "lesion 2"], ["lesion 3"]]
+    assert "lesion 2, lesion 3" in found.warnings[0]
+
+
+def test_what_is_drawn_on_a_stranger_is_no_part_of_the_review_and_stays(scene: Any) -> None:
+    """The Segment Editor puts a new segment into the labelmap of the others: its value is none of ours."""
+    labels = spots(GRID, 1)
+    shown = ReviewedNode([Layer(labels, CLASSES)], scene, image(scene), "r")
+    segmentation = shown.node.GetSegmentation()
+    shared = segmentation.GetSegment(shown.segment_of(0, 1)).GetRepresentation(BINARY)
+    mine = slicer.vtkSegment()
+    mine.SetName("mine")
+    mine.SetLabelValue(7)
+    mine.AddRepresentation(BINARY, shared)
+    segmentation.AddSegment(mine, "mine")
+    drawn = (slice(1, 3), slice(2, 6), slice(2, 6))
+    array_of(shared)[drawn] = 7
+    expected = labels.copy()
+    expected[drawn] = 0
+    assert (shown.drawn(0, labels) == expected).all() and shown.strangers() == ["mine"]
+    box = (slice(0, 4), slice(0, 8), slice(0, 8))
+    shown.show(0, box, expected[box])
+    assert (array_of(shared)[drawn] == 7).all(), "the reader's own segment was erased"
+    assert (shown.drawn(0, labels) == expected).all()
+
+
+def test_a_mask_under_another_transform_lies_where_it_is_seen(scene: Any) -> None:
+    """An image that was registered, and its mask that was not (or the other way round)."""
+    reference = image(scene)
+    labels = spots(GRID, 3)
+    node = ReviewedNode([Layer(labels, CLASSES)], scene, image(scene), "r").node
+    transform = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    matrix = vtk.vtkMatrix4x4()
+    matrix.SetElement(0, 3, GRID.spacing[0] * 2)  # to the right in the patient: i runs to the left
+    transform.SetMatrixTransformToParent(matrix)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    found = masks_of(node, reference)
+    assert "transform" in found.warnings[0]
+    for layer, c in zip(found.layers, CLASSES, strict=True):
+        expected = np.zeros(GRID.shape, bool)
+        expected[:, :, :-2] = labels[:, :, 2:] == c.value
+        assert ((layer.labels > 0) == expected).all()
+    reference.SetAndObserveTransformNodeID(transform.GetID())
+    same = masks_of(node, reference)
+    assert same.warnings == () and (same.layers[0].labels == labels).all()
+    warp = slicer.vtkOrientedGridTransform()
+    transform.SetAndObserveTransformToParent(warp)
+    node.SetAndObserveTransformNodeID(None)
+    with pytest.raises(InputError, match="different transforms"):
+        masks_of(node, reference)

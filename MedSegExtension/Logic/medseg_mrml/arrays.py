@@ -28,7 +28,7 @@ def grid_of(node: Any) -> Grid:
     Raises `InputError` where the node has no voxels or its IJK-to-RAS matrix is singular.
     """
     image = node.GetImageData()
-    if image is None or 0 in image.GetDimensions():
+    if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
         raise InputError(f"The volume {node.GetName()} holds no voxels; load its file first or choose another volume.")
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)

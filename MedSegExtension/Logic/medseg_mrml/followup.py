@@ -15,6 +15,7 @@ from medseg.result import Cell, Column, Table
 
 from .arrays import unique_name
 from .node_sets import NodeSet, node_set
+from .reviewed import MOVED_FROM
 
 MADE_BY = "follow-up"
 _FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -68,6 +69,7 @@ def show_alignment(alignment: Alignment, scene: Any, baseline: Any, volume: Any)
     node.SetMatrixTransformToParent(matrix)
     node.SetAndObserveTransformNodeID(baseline.GetTransformNodeID())
     before = volume.GetTransformNodeID() or ""
+    node.SetAttribute(MOVED_FROM, before)
     volume.SetAndObserveTransformNodeID(node.GetID())
     return Preview(node, volume, before)
 

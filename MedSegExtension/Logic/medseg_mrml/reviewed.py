@@ -26,6 +26,8 @@ from .snapshot import BINARY
 
 Labels = npt.NDArray[Any]
 Box = tuple[slice, slice, slice]
+#: Attribute of a transform under which a volume is only to be looked at: the identifier of its own transform, or "".
+MOVED_FROM = "MedSeg.MovedFrom"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,31 +46,80 @@ class NodeMasks:
 def masks_of(node: Any, reference: Any) -> NodeMasks:
     """The segments of ``node`` on the grid of the volume node ``reference``, copied; names, colours, codes kept.
 
-    Segments that share a labelmap are one layer. Segments of another geometry, and surfaces, are resampled (nearest
-    neighbour), which is told. Raises `InputError` where there are no segments.
+    Segments that share a labelmap are one layer. Segments of another geometry, under another linear transform, and
+    surfaces are resampled (nearest neighbour), which is told. Raises `InputError` where there are no segments, or only
+    one of both nodes is under a warp.
     """
     segmentation = node.GetSegmentation()
     ids = list(segmentation.GetSegmentIDs())
     if not ids:
         raise InputError(f"{node.GetName()} has no segments, so there is nothing to review.")
     grid = grid_of(reference)
+    moved = _between(node, reference)
     groups: dict[Any, list[str]] = {}
     apart: list[str] = []
     for identifier in ids:
         image = segmentation.GetSegment(identifier).GetRepresentation(BINARY)
-        shared = image is not None and _place(image, grid) is not None
+        shared = moved is None and image is not None and _place(image, grid) is not None
         (groups.setdefault(image, []) if shared else apart).append(identifier)
     layers = [_layer(segmentation, image, members, grid) for image, members in groups.items()]
     warnings = []
     if apart:
-        layers += _resampled(node, apart, grid)
+        layers += _resampled(node, apart, grid, moved)
         names = ", ".join(segmentation.GetSegment(i).GetName() for i in apart[:4])
         warnings.append(
-            f"{names}: these segments of {node.GetName()} have another geometry than {reference.GetName()}; they were "
-            "brought onto the grid of the image (nearest neighbour)."
+            f"{names}: these segments of {node.GetName()} have another geometry "
+            f"{'or transform ' * (moved is not None)}than {reference.GetName()}; they were brought onto "
+            "the grid of the image (nearest neighbour)."
+        )
+    layers, renamed = _named_apart(layers)
+    if renamed:
+        warnings.append(
+            f"Several segments of {node.GetName()} have one name; in the review they are called {', '.join(renamed)}."
         )
     models = {tag_of(segmentation.GetSegment(i), MODEL_TAG) for i in ids} - {""}
     return NodeMasks(grid, tuple(layers), models.pop() if len(models) == 1 else "", tuple(warnings))
+
+
+def _named_apart(layers: Sequence[Layer]) -> tuple[list[Layer], list[str]]:
+    """The layers with a name of its own for each class, and the new names: decisions and files know classes by name."""
+    taken: set[str] = set()
+    found, renamed = [], []
+    for layer in layers:
+        classes = []
+        for c in layer.classes:
+            name, n = c.name, 2
+            while name in taken:
+                name, n = f"{c.name} {n}", n + 1
+            taken.add(name)
+            renamed += [name] * (name != c.name)
+            classes.append(replace(c, name=name))
+        found.append(Layer(layer.labels, tuple(classes)))
+    return found, renamed
+
+
+def _parent(node: Any) -> Any:
+    """The transform that a node belongs under: one that it is under to be looked at only is left out."""
+    transform = node.GetParentTransformNode()
+    before = transform.GetAttribute(MOVED_FROM) if transform is not None else None
+    if before is None:
+        return transform
+    return transform.GetScene().GetNodeByID(before) if before else None
+
+
+def _between(node: Any, reference: Any) -> Any:
+    """The matrix from the space of ``node`` to that of ``reference``, None where both are under the same transform."""
+    one, other = _parent(node), _parent(reference)
+    if one is other:
+        return None
+    if not all(t is None or t.IsTransformToWorldLinear() for t in (one, other)):
+        raise InputError(
+            f"{node.GetName()} and {reference.GetName()} are under different transforms, one of which is not linear; "
+            "put both under the same one, or harden it (module Transforms)."
+        )
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(one, other, matrix)
+    return matrix
 
 
 def _offset(image: Any, grid: Grid) -> tuple[int, int, int] | None:
@@ -119,8 +170,8 @@ def _layer(segmentation: Any, image: Any, members: Sequence[str], grid: Grid) ->
     return Layer(labels, classes)
 
 
-def _resampled(node: Any, ids: Iterable[str], grid: Grid) -> list[Layer]:
-    """Each of the segments on ``grid``, as a layer of its own with the label 1."""
+def _resampled(node: Any, ids: Iterable[str], grid: Grid, moved: Any) -> list[Layer]:
+    """Each of the segments, moved by a matrix or None, on ``grid``, as a layer of its own with the label 1."""
     layers = []
     for identifier in ids:
         found = _class_of(node.GetSegmentation().GetSegment(identifier))
@@ -130,6 +181,11 @@ def _resampled(node: Any, ids: Iterable[str], grid: Grid) -> list[Layer]:
             raise InputError(f"The segment {found.name} of {node.GetName()} cannot be read as voxels.")
         labels = np.zeros(grid.shape, np.uint8)
         if not _empty(own):
+            if moved is not None:
+                matrix = vtk.vtkMatrix4x4()
+                own.GetImageToWorldMatrix(matrix)
+                vtk.vtkMatrix4x4.Multiply4x4(moved, matrix, matrix)
+                own.SetImageToWorldMatrix(matrix)
             resampler.ResampleOrientedImageToReferenceOrientedImage(own, oriented_image(labels, grid), there, False)
             labels = (array_of(there) > 0).astype(np.uint8)
         layers.append(Layer(labels, (replace(found, value=1),)))
@@ -170,7 +226,7 @@ class ReviewedNode:
         whole = tuple(slice(0, n) for n in self._grid.shape)
         for image, members in groups.items():
             straight = all(value == shown for _, value, shown in members) and len(members) == self._classes(layer)
-            if straight and not _empty(image) and _place(image, self._grid) == whole:
+            if straight and not self._shared(image) and not _empty(image) and _place(image, self._grid) == whole:
                 return array_of(image)
         labels = np.zeros_like(like)
         for image, members in groups.items():
@@ -190,7 +246,8 @@ class ReviewedNode:
                 inside = (slice(0, None), slice(0, None), slice(0, None))
             k, j, i = (slice(b.start - s.start, b.stop - s.start) for b, s in zip(box, inside, strict=True))
             part = array_of(image)[k, j, i]
-            part[...] = 0
+            # What strangers have there stays.
+            part[np.isin(part, [shown for _, _, shown in members])] = 0
             for _, value, shown in members:
                 part[labels == value] = shown
             image.GetPointData().GetScalars().Modified()
@@ -201,6 +258,12 @@ class ReviewedNode:
         """Take the node out of the scene."""
         if self.node.GetScene() is not None:
             undo(Applied(self.node, (), None))
+
+    def _shared(self, image: Any) -> bool:
+        """Whether segments that are no class under review have voxels in a labelmap."""
+        segmentation = self.node.GetSegmentation()
+        others = [i for i in segmentation.GetSegmentIDs() if i not in self.segments]
+        return any(segmentation.GetSegment(i).GetRepresentation(BINARY) is image for i in others)
 
     def _classes(self, layer: int) -> int:
         return sum(n == layer for n, _ in self.segments.values())
