@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +173,38 @@ def test_leaving_saves_and_brings_the_scene_back(tab: Any) -> None:
     saved = read_segmentation(folder / "reviewed.seg.nrrd")
     assert [c.name for c in saved.classes] == ["normal", "abnormal"] and all(c.lesion for c in saved.classes)
     assert not saved.layers[0].labels[2:5, 3:7, 4:9].any()
+
+
+def test_a_mask_that_cannot_be_saved_on_leaving_stays_in_the_scene(tab: Any) -> None:
+    """A full disk, a drive that was pulled: the voxels would be gone with the node, and nobody could save them."""
+    reviewing = started(tab)
+    press(tab, "X")
+    folder, voxels = reviewing.work.folder, shown(tab)
+    shutil.rmtree(folder)
+    folder.write_text("in the way")
+    tab.start_button.click()
+    assert tab.reviewing is None and [n.GetName() for n in segmentations(tab)] == ["flair lesions", "flair reviewed"]
+    node, image = segmentations(tab)[1], reviewing.volume
+    assert "flair reviewed" in tab.opened.dialogs.errors[-1] and "could not be kept" in tab.ui.status.text
+    from medseg_mrml.reviewed import masks_of
+
+    assert (masks_of(node, image).layers[0].labels == voxels).all()
+
+
+def test_a_review_that_cannot_be_opened_is_told(tab: Any, monkeypatch: Any) -> None:
+    """A folder that may not be read, say: nothing happened at the press of the button."""
+    reviewing = started(tab)
+    press(tab, "X")
+    tab.start_button.click()
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refused)
+        tab.start_button.click()
+    assert tab.reviewing is None and "Permission denied" in tab.opened.dialogs.errors[-1]
+    assert started(tab).review.left == reviewing.review.left
 
 
 def test_filters_and_orders(tab: Any) -> None:

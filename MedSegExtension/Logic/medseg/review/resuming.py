@@ -37,18 +37,27 @@ def open_review(
 
     ``new``: what is kept of a case that was not begun. Where the steps are there they are done again; else decisions
     are taken over by their place, and voxels from the newest mask that was saved.
-    Raises `InputError` where ``review.json`` cannot be read.
+    Raises `InputError` where ``review.json`` or the folder cannot be read.
     """
+    try:
+        return _opened(Path(folder), review, new, monitor)
+    except OSError as error:
+        raise InputError(
+            f"The review of {new.case} cannot be opened: {folder} cannot be read ({error.strerror or error})."
+        ) from error
+
+
+def _opened(folder: Path, review: Review, new: CaseReview, monitor: Monitor | None) -> OpenCase:
     kept = read_case(folder, monitor) or new
     journal = Journal(folder, review)
-    warnings = [] if not (Path(folder) / FILE).is_file() else journal.resume()
+    warnings = [] if not (folder / FILE).is_file() else journal.resume()
     if review.steps == 0 and (kept.findings or kept.versions):
         warnings += give_decisions(kept, review, journal)
         if review.labels and (saved := newest_mask(folder, kept, monitor)) is not None:
             warnings += take_mask(journal, saved)
             drawn = replace(kept, findings=[one for one in kept.findings if one.get("added")])
             warnings += give_decisions(drawn, review, journal)
-    return OpenCase(Path(folder), kept, review, journal, warnings)
+    return OpenCase(folder, kept, review, journal, warnings)
 
 
 def take_mask(journal: Journal, mask: Segmentation) -> list[str]:

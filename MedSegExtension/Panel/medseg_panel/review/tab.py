@@ -180,25 +180,35 @@ class ReviewTab:
         return [words.format(degrees=f"{self.reviewing.turned:.0f}")]
 
     def leave(self) -> None:
-        """Close the open case; a corrected mask is saved as a version first."""
+        """Close the open case; a corrected mask is saved as a version first; it stays in the scene where it cannot."""
         if self.reviewing is None:
             return
         self.actions.stop()
         self.rating.before_leaving()
         reviewing = self.reviewing
+        words, lost = _("The review is kept in {folder}."), ""
         try:
             if reviewing.unsaved:
                 reviewing.save(_("saved on leaving"))
             else:
                 reviewing.write()
         except MedSegError as error:
-            self._dialogs.error(str(error))
+            lost = str(error)
+            words = _("The review could not be kept in {folder}.")
+            if self._node() is not None:
+                words = _(
+                    "The review could not be kept in {folder}. The reviewed mask stays in the scene as {node}: save it "
+                    "(File > Save Data), or make room and press Start review again."
+                )
+        words = words.format(folder=reviewing.work.folder, node=self._node().GetName() if self._node() else "")
+        if lost:
+            self._dialogs.error(f"{lost} {words}")
         self.reviewing = None
-        reviewing.close()
+        reviewing.close(keep_node=bool(lost))
         self.list.show(None)
         self.show3d.setSegmentationNode(None)
         self.changes.text = ""
-        self.say(_("The review is kept in {folder}.").format(folder=reviewing.work.folder))
+        self.say(words)
         self.rating.show(None)
         self.cases.case_left()
 
