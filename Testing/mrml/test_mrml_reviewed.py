@@ -162,6 +162,25 @@ def test_what_was_faded_or_hidden_comes_back_as_it_was(scene: Any) -> None:
     assert display.GetVisibility() and not hidden.node.GetDisplayNode().GetVisibility()
 
 
+def test_a_segment_that_was_removed_comes_back_with_its_voxels(scene: Any) -> None:
+    """One wrong click in the Segment Editor: the findings of a whole class were gone, and undo could not show them."""
+    labels, reference = spots(GRID, 5), image(scene)
+    shown = ReviewedNode([Layer(labels, CLASSES)], scene, reference, "r")
+    segmentation = shown.node.GetSegmentation()
+    segmentation.RemoveSegment(shown.segment_of(0, 1))
+    drawn = labels.copy()
+    drawn[0, 0, 0] = drawn[np.unravel_index(np.argmax(labels == 1), labels.shape)] = 4
+    array_of(segmentation.GetSegment(shown.segment_of(0, 4)).GetRepresentation(BINARY))[...] = 4 * (drawn == 4)
+    assert shown.bring_back([labels]) == ["normal"] and shown.bring_back([labels]) == []
+    assert (shown.drawn(0, labels) == drawn).all(), "what was drawn meanwhile holds"
+    back = segmentation.GetSegment(shown.segment_of(0, 1))
+    assert back.GetName() == "normal" and back.GetTerminology() == CLASSES[0].terminology
+    assert back.GetColor() == CLASSES[0].color
+    assert all(c.lesion for layer in masks_of(shown.node, reference).layers for c in layer.classes)
+    shown.show(0, tuple(slice(0, n) for n in GRID.shape), labels)
+    assert (shown.drawn(0, labels) == labels).all()
+
+
 def test_segments_of_one_name_are_told_apart(scene: Any) -> None:
     """Decisions, versions and files know a class by its name: of two, both would have got the voxels of the first."""
     reference = image(scene)
@@ -170,6 +189,7 @@ def test_segments_of_one_name_are_told_apart(scene: Any) -> None:
     segmentation = shown.node.GetSegmentation()
     for identifier in segmentation.GetSegmentIDs():
         segmentation.GetSegment(identifier).SetName("lesion")
+    segmentation.GetSegment(segmentation.GetNthSegmentID(2)).SetName(" lesion\n")  # files keep no such spaces
     found = masks_of(shown.node, reference)
     assert [[c.name for c in layer.classes] for layer in found.layers] == [["lesion", "lesion 2"], ["lesion 3"]]
     assert "lesion 2, lesion 3" in found.warnings[0]

@@ -207,6 +207,55 @@ def test_a_review_that_cannot_be_opened_is_told(tab: Any, monkeypatch: Any) -> N
     assert started(tab).review.left == reviewing.review.left
 
 
+def test_a_segment_that_is_removed_from_the_reviewed_mask_comes_back(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "X")
+    before, steps = shown(tab), reviewing.review.steps
+    reviewing.shown.node.GetSegmentation().RemoveSegment(reviewing.shown.segment_of(0, 1))
+    tab.actions.take_drawing()
+    assert "came back" in tab.ui.status.text and reviewing.review.steps == steps
+    assert (shown(tab) == before).all() and len(reviewing.review.findings) == 5
+    press(tab, "Z")
+    assert (shown(tab) == lesions()).all()
+
+
+def test_a_review_is_found_again_when_the_image_got_another_name(tab: Any) -> None:
+    reviewing = started(tab)
+    press(tab, "X")
+    tab.start_button.click()
+    tab.ui.volume.currentNode().SetName("FLAIR of Monday")
+    again = started(tab)
+    assert again.work.folder == reviewing.work.folder and again.review.left == 4
+    assert "goes on there" in tab.ui.status.text
+
+
+def test_two_patients_with_empty_masks_of_one_name_do_not_share_a_review(tab: Any) -> None:
+    """Two normal findings, both called after their series: the second opened with rating and comment of the first."""
+    from medseg.geometry.volume import Volume
+    from medseg_mrml import node_from_volume
+
+    folders = set()
+    for brightness in (1, 2):
+        image = np.full(SIZE[::-1], brightness, np.int16)
+        volume = node_from_volume(Volume(image, grid(SIZE), "MR", "t2"), tab.opened.scene)
+        volume.SetName("t2")
+        mask = tab.opened.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "empty")
+        mask.GetSegmentation().AddEmptySegment("lesion", "lesion")
+        tab.ui.volume.setCurrentNode(volume)
+        tab.ui.mask.setCurrentNode(mask)
+        folders.add(started(tab).work.folder)
+        tab.start_button.click()
+    assert len(folders) == 2
+
+
+def test_what_was_said_of_one_case_is_not_said_of_the_next(tab: Any) -> None:
+    started(tab)
+    tab.start_button.click()
+    assert "is kept in" in tab.ui.status.text
+    started(tab)
+    assert "is kept in" not in tab.ui.status.text
+
+
 def test_filters_and_orders(tab: Any) -> None:
     started(tab)
     tab.list.of_class.currentIndex = 1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from medseg.geometry.grid import Grid
 from medseg.io import Segmentation
 from medseg.result import Column, Layer, SegmentClass, Table
-from medseg.review.case_file import CaseReview, save_version, take_decisions, write_case
+from medseg.review.case_file import CaseReview, load_version, save_version, take_decisions, write_case
 from medseg.review.decisions import STATES, Review
 from medseg.review.journal import FILE, Journal
 from medseg.review.resuming import OpenCase, open_review, take_mask
@@ -142,6 +142,18 @@ def test_a_version_is_taken_back_as_one_step_that_can_be_undone(tmp_path: Path) 
     assert (first.review.labels[0] == mask().layers[0].labels).all()
     first.journal.undo()
     assert (first.review.labels[0] == labels).all()
+
+
+def test_a_version_of_a_class_with_odd_spaces_in_its_name_is_taken_back(tmp_path: Path) -> None:
+    """Files keep no double spaces; the class was taken for another one, and emptied."""
+    named = Segmentation(
+        GRID, (Layer(mask().layers[0].labels, (SegmentClass(1, "new  lesion ", (1, 0, 0)), CLASSES[1])),), "m"
+    )
+    first = begin(tmp_path, named)
+    save_version(tmp_path, first.kept, first.review.reviewed())
+    first.journal.decide(1, "rejected")
+    assert take_mask(first.journal, load_version(tmp_path, first.kept, 1)) == []
+    assert (first.review.labels[0] == named.layers[0].labels).all()
 
 
 def test_classes_that_only_one_of_two_masks_has_are_told(tmp_path: Path) -> None:

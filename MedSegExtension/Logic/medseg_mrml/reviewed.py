@@ -75,7 +75,8 @@ def masks_of(node: Any, reference: Any) -> NodeMasks:
     layers, renamed = _named_apart(layers)
     if renamed:
         warnings.append(
-            f"Several segments of {node.GetName()} have one name; in the review they are called {', '.join(renamed)}."
+            f"Segments of {node.GetName()} have one name, or none that a file can keep; here they are called "
+            f"{', '.join(renamed)}."
         )
     models = {tag_of(segmentation.GetSegment(i), MODEL_TAG) for i in ids} - {""}
     return NodeMasks(grid, tuple(layers), models.pop() if len(models) == 1 else "", tuple(warnings))
@@ -88,9 +89,11 @@ def _named_apart(layers: Sequence[Layer]) -> tuple[list[Layer], list[str]]:
     for layer in layers:
         classes = []
         for c in layer.classes:
-            name, n = c.name, 2
+            # Files keep no spaces around names, and none without letters.
+            name = base = " ".join(c.name.split()) or "unnamed"
+            n = 2
             while name in taken:
-                name, n = f"{c.name} {n}", n + 1
+                name, n = f"{base} {n}", n + 1
             taken.add(name)
             renamed += [name] * (name != c.name)
             classes.append(replace(c, name=name))
@@ -202,8 +205,10 @@ class ReviewedNode:
         self.node, ids = new_segmentation(scene, reference, name, copies, self._grid, model_id)
         #: Segment identifier -> (layer, label value in the arrays).
         self.segments: dict[str, tuple[int, int]] = {}
+        self._class_of: dict[str, SegmentClass] = {}
         for n, (of_layer, layer) in enumerate(zip(ids, layers, strict=True)):
             self.segments |= {i: (n, c.value) for i, c in zip(of_layer, layer.classes, strict=True)}
+            self._class_of |= dict(zip(of_layer, layer.classes, strict=True))
         place_beside(scene, self.node, reference)
 
     def segment_of(self, layer: int, value: int) -> str:
@@ -219,6 +224,34 @@ class ReviewedNode:
         """What changes when somebody draws on ``layer``: its segments with their labels and times of modification."""
         groups = self._groups(layer).items()
         return tuple((i, shown, image.GetMTime()) for image, members in groups for i, _, shown in members)
+
+    def bring_back(self, layers: Sequence[Labels]) -> list[str]:
+        """Segments under review that somebody removed come back with their voxels of ``layers`` (K, J, I); their names.
+
+        Removing one is no drawing: all its findings would be gone from the review, and undo could not show them.
+        """
+        segmentation, names = self.node.GetSegmentation(), []
+        for identifier, (n, value) in self.segments.items():
+            if segmentation.GetSegment(identifier) is not None:
+                continue
+            labels = np.where(layers[n] == value, 1, 0).astype(np.uint8)
+            for image, members in self._groups(n).items():  # what was drawn over it meanwhile
+                box = _place(image, self._grid)
+                if box is not None and not _empty(image):
+                    labels[box][np.isin(array_of(image), [shown for _, _, shown in members])] = 0
+            found = self._class_of[identifier]
+            segment = slicer.vtkSegment()
+            segment.SetName(found.name)
+            segment.SetColor(*found.color)
+            segment.SetLabelValue(1)
+            if found.terminology:
+                segment.SetTerminology(found.terminology)
+            if found.lesion:
+                segment.SetTag(LESION_TAG, "1")
+            segment.AddRepresentation(BINARY, oriented_image(labels, self._grid))
+            segmentation.AddSegment(segment, identifier)
+            names.append(found.name)
+        return names
 
     def drawn(self, layer: int, like: Labels) -> Labels:
         """What the node shows of ``layer`` now: (K, J, I) of the type of ``like``; a view where nothing is apart."""

@@ -24,6 +24,7 @@ from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
 from .packing import BLOCK, LABEL_LEVEL, blocks_of, gzip_stream, nrrd_header, packed_nrrd_header
 
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # Bytes before the first voxel of a NIfTI-1 file without extensions.
 _NIFTI_START = 352
 
@@ -115,6 +116,13 @@ def save_text(path: str | Path, text: str, *, keep_as: Path | None = None) -> Pa
     return path
 
 
+def not_written(path: Path, error: OSError) -> str:
+    """The sentence for a file that the operating system refused to write: what, where, why, and what to do."""
+    advice = "make room on this disk" if error.errno in _NO_ROOM else "check that the folder exists and may be written"
+    why = error.strerror or error
+    return f"{path.name} cannot be written to {path.parent}: {why}; {advice}, or choose another folder."
+
+
 @contextmanager
 def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
     """A path beside ``path`` to write to, which takes its place when the block ends and vanishes where it fails.
@@ -129,7 +137,7 @@ def replacing(path: Path, keep_as: Path | None = None) -> Iterator[Path]:
             path.replace(keep_as)
         new.replace(path)
     except OSError as error:
-        raise OutputError(f"{path.name} cannot be written: {error.strerror or error}; is the disk full?") from error
+        raise OutputError(not_written(path, error)) from error
     finally:
         with suppress(OSError):  # where the folder is none, the error above has said so
             new.unlink(missing_ok=True)

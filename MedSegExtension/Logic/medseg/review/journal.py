@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ..errors import InputError, OutputError
 from ..geometry.components import Box, difference
-from ..output.files import save_text
+from ..output.files import not_written, save_text
 from .decisions import Review
 
 FILE = "steps.jsonl"
@@ -178,7 +178,7 @@ class Journal:
                 self._size = self._seen = file.tell()
             self._begun, self._due, self.problem = True, [], ""
         except OSError as error:
-            self.problem = f"{FILE} cannot be written: {error.strerror or error}; is the disk full?"
+            self.problem = not_written(self._path, error)
 
 
 def _line(step: dict[str, Any]) -> str:

@@ -68,17 +68,22 @@ def take_mask(journal: Journal, mask: Segmentation) -> list[str]:
     review = journal.review
     if not mask.grid.same_as(review.grid):
         raise InputError(f"{mask.name} lies on another grid than the mask under review, so it cannot take its place.")
-    known = {c.name for layer in review.model.layers for c in layer.classes}
+    known = {_plain(c.name) for layer in review.model.layers for c in layer.classes}
+    there = {_plain(c.name): c.name for c in mask.classes}
     for n, layer in enumerate(review.model.layers):
         labels = np.zeros_like(review.labels[n])
         for c in layer.classes:
-            if any(c.name == other.name for other in mask.classes):
-                labels[mask.mask(c.name)] = c.value
+            if _plain(c.name) in there:
+                labels[mask.mask(there[_plain(c.name)])] = c.value
         journal.edited(n, labels)
-    there = {c.name for c in mask.classes}
     told = []
-    if further := [c.name for c in mask.classes if c.name not in known]:
+    if further := [c.name for c in mask.classes if _plain(c.name) not in known]:
         told.append(f"{mask.name} has classes that the mask under review lacks: {', '.join(further)}.")
-    if emptied := sorted(known - there):
+    if emptied := sorted(known - set(there)):
         told.append(f"{mask.name} lacks classes of the mask under review, which are empty now: {', '.join(emptied)}.")
     return told
+
+
+def _plain(name: str) -> str:
+    """A name as a file keeps it."""
+    return " ".join(name.split())

@@ -191,6 +191,10 @@ class Actions:
             self._desk.say(_("New findings: {ids}.").format(ids=", ".join(map(str, new))))
         if reviewing.review.steps != steps:
             reviewing.mark()
+        if names := reviewing.brought_back:
+            words = _("{names} is under review and came back; reject its findings, or erase them.")
+            self._desk.say(words.format(names=", ".join(names)))
+            reviewing.brought_back = []
         if reviewing.shown is not None and (strangers := reviewing.shown.strangers()):
             words = _("{names}: no class of this mask, so it is not part of the review.")
             self._desk.say(words.format(names=", ".join(strangers)))

@@ -53,6 +53,8 @@ class Reviewing:
         self._observers: list[Any] = []
         self._spotlight, self._faded, self._turned = Spotlight(scene), Faded(), Turned()
         self._source_shown: bool | None = None
+        #: Names of segments that were removed from the node and came back, until somebody is told.
+        self.brought_back: list[str] = []
         monitor = Monitor()
         self.opened: OpenCase = open_review(work.folder, self._fresh(), self._new_kept(), monitor=monitor)
         self.warnings = [*self._unused, *monitor.warnings, *self.opened.warnings]
@@ -159,12 +161,17 @@ class Reviewing:
             self._on_drawn()
 
     def take_drawing(self, *, thorough: bool = False) -> list[int]:
-        """Take over what was drawn on the node; numbers of the new findings.
+        """Take over what was drawn on the node; numbers of the new findings. Segments that were removed come back.
 
         A layer that VTK says was not modified is compared only with ``thorough``, as before a version is saved.
         """
         if self.shown is None or self.shown.node.GetScene() is None:
             return []
+        self._own = True
+        try:
+            self.brought_back += self.shown.bring_back(self.review.labels)
+        finally:
+            self._own = False
         new: list[int] = []
         changed = False
         for n, labels in enumerate(self.review.labels):

@@ -163,8 +163,7 @@ class ReviewTab:
         self._update()
         self._show_changes()
         sentences = [*(told or []), *self.reviewing.warnings, *self._turned()]
-        if sentences:
-            self.say(" ".join(sentences))
+        self.say(" ".join(sentences))  # also where there is nothing: what is there is about another case
         self.compare.offer(work.volume, self._node(), work.source)
         first = self.reviewing.current or self.list.after(0, undecided=True)
         if first:

@@ -17,6 +17,7 @@ from medseg.errors import InputError
 from medseg.io.segmentations import Segmentation
 from medseg.result import Table
 from medseg.review.cases import case_folder
+from medseg_mrml.arrays import array_of
 from medseg_mrml.reviewed import masks_of
 
 
@@ -56,21 +57,35 @@ def work_of_nodes(
     """Work on nodes of the scene; and sentences of what reading the mask assumed.
 
     It is kept in a folder below ``root`` that is called after the volume and the mask's content, so that two patients
-    whose series have one name do not meet. Raises `InputError` where there is nothing to review.
+    whose series have one name do not meet; of an empty mask the image's content counts. A review that was begun when
+    the volume had another name is gone on with, which is told. Raises `InputError` where there is nothing to review.
     """
     name = volume.GetName() or "volume"
     if source is None:
         if slices is None:
             raise InputError("Choose a mask, or run a model first.")
-        digest = hashlib.sha256(slices.to_csv().encode())
-        folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
-        work = Work(name, volume, None, folder, None, slices, reader=reader, model_id=model_id)
-        return work, []
+        folder, told = _folder(root, name, hashlib.sha256(slices.to_csv().encode()).hexdigest()[:8], reader)
+        return Work(name, volume, None, folder, None, slices, reader=reader, model_id=model_id), told
     found = masks_of(source, volume)
     masks = Segmentation(found.grid, found.layers, source.GetName(), found.model_id or model_id, found.warnings)
     digest = hashlib.sha256()
     for layer in masks.layers:
         digest.update(np.ascontiguousarray(layer.labels))
-    folder = case_folder(root, f"{name}-{digest.hexdigest()[:8]}", reader)
+    if not any(layer.labels.any() for layer in masks.layers):
+        digest.update(str((masks.grid.size, masks.grid.affine_ras.round(3).tolist())).encode())
+        digest.update(np.ascontiguousarray(array_of(volume.GetImageData())))
+    folder, told = _folder(root, name, digest.hexdigest()[:8], reader)
     work = Work(name, volume, masks, folder, source, None, probabilities, lesions, reader, masks.model_id)
-    return work, list(found.warnings)
+    return work, [*found.warnings, *told]
+
+
+def _folder(root: Path, name: str, content: str, reader: str) -> tuple[Path, list[str]]:
+    """Where the review of this content is kept, under whatever name it was begun; and a sentence on that."""
+    folder = case_folder(root, f"{name}-{content}", reader)
+    try:
+        if not folder.is_dir():
+            (earlier,) = folder.parent.glob(f"*-{content}*")
+            return earlier, [f"The review of this mask was begun as {earlier.name}, and goes on there."]
+    except (OSError, ValueError):  # none, or several
+        pass
+    return folder, []
