@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from medseg.errors import InputError
+from medseg.worker import process
 from medseg.worker.process import Channel, Worker
 from medseg.worker.requests import exchange_folder_of, run_options_of, text_of
 from medseg.worker.transfer import map_array, result_from, save_array
@@ -47,6 +49,16 @@ def test_a_run_that_is_asked_for_wrongly_is_no_fault_of_the_worker(tmp_path: Pat
     request = {"id": 1, "command": "run", "model": "x", "folder": str(folder), "inputs": [], "options": {}}
     (said,) = told(json.dumps(request | request_of))
     assert said["type"] == "error" and said["kind"] in ("InputError", "ModelError"), said
+
+
+def test_a_full_disk_is_no_fault_of_medseg_and_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(request: dict[str, Any]) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/medseg-x/labels")
+
+    monkeypatch.setattr(process, "run_options_of", full)
+    monkeypatch.setattr(process, "exchange_folder_of", lambda request: Path("/tmp/medseg-x"))
+    (said,) = told('{"id": 1, "command": "run", "folder": "/tmp/medseg-x"}')
+    assert said["kind"] == "OutputError" and "/tmp/medseg-x/labels" in said["message"] and "TMPDIR" in said["message"]
 
 
 def test_options_are_given_on_as_the_pipeline_wants_them() -> None:

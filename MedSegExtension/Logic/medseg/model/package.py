@@ -73,7 +73,9 @@ def load_model(source: str | Path, *, weights: Path | None = None) -> Model:
         if os.sep in text or text.startswith(".") or (os.altsep and os.altsep in text):
             raise ModelError(f"{text}: there is no {MANIFEST_NAME} in this folder; choose a model package.")
     elif os.sep in text or (os.altsep and os.altsep in text) or path.suffix.lower() in (".zip", ".onnx", ".json"):
-        raise ModelError(f"{text}: no such file or folder.")
+        raise ModelError(
+            f"{text}: no such file or folder; was the model moved or removed? Put it back, or choose another one."
+        )
     return _from_folder(find_model(text), text)
 
 

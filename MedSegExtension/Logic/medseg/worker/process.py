@@ -17,6 +17,7 @@ folder of an ``expect`` message, into which Slicer was still writing.
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import json
 import logging
@@ -40,6 +41,7 @@ from .requests import exchange_folder_of, run_options_of, text_of, volumes_of
 if TYPE_CHECKING:
     from ..engine.session_cache import SessionCache
 
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 log = logging.getLogger("medseg.worker")
 
 NEEDED = ("numpy", "scipy", "SimpleITK", "pydantic", "pydicom", "onnx", "onnxruntime")
@@ -199,7 +201,14 @@ class Worker:
             log.exception("request failed")
             self.sessions.clear()
             sentence = f"MedSeg failed unexpectedly ({type(error).__name__}: {error}). The log has the details."
-            self.channel.send("error", id=number, kind="Fault", message=sentence)
+            kind = "Fault"
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                kind = "OutputError"
+                sentence = (
+                    f"There is no room for what a run writes ({error.filename or self._folder}: {error.strerror}); "
+                    "nothing was changed. Make room on that disk, or start Slicer with TMPDIR set to a larger one."
+                )
+            self.channel.send("error", id=number, kind=kind, message=sentence)
         finally:
             with self._lock:
                 self._monitor, self._running, self._folder = None, None, None
