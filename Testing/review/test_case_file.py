@@ -62,7 +62,7 @@ def test_decisions_are_found_again_after_reopening(tmp_path: Path) -> None:
 def test_a_write_that_fails_or_is_cut_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_case(tmp_path, CaseReview("c", rating=3))
     monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OutputError, match="disk full"):
+    with pytest.raises(OutputError, match="make room"):
         write_case(tmp_path, CaseReview("c", rating=5))
     monkeypatch.undo()
     kept = read_case(tmp_path)
@@ -122,3 +122,36 @@ def test_the_newest_mask_that_can_be_read_is_loaded(tmp_path: Path) -> None:
     found = newest_mask(tmp_path, kept, monitor)
     assert found is not None and (found.layers[0].labels == segmentation(1).layers[0].labels).all()
     assert "cannot be read" in monitor.warnings[0]
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_program_that_dies_while_it_saves_leaves_a_whole_review(
+    tmp_path: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each moment a file takes another's place: what is on disk is the review before, or the one after."""
+    before, after = segmentation(), segmentation(shift=4)
+    kept = CaseReview("c", rating=3)
+    save_version(tmp_path, kept, before)
+    replace, done = Path.replace, 0
+
+    def dies(path: Path, target: Path) -> Path:
+        nonlocal done
+        done += 1
+        if done == moment + 1:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    kept.rating = 5
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", dies)
+        try:
+            save_version(tmp_path, kept, after)
+        except KeyboardInterrupt:
+            assert moment < 4
+    monitor = Monitor()
+    again = read_case(tmp_path, monitor)
+    assert again is not None and again.rating == (5 if moment >= 4 else 3), (moment, monitor.warnings)
+    found = newest_mask(tmp_path, again, monitor)
+    assert found is not None
+    same = [all((found.mask(c) == one.mask(c)).all() for c in "ab") for one in (before, after)]
+    assert any(same) and all((tmp_path / v.file).is_file() for v in again.versions)

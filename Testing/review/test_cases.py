@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_the_cohort_as_it_was(tmp_path: Path, monkeypatch: py
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OutputError, match="disk full"):
+    with pytest.raises(OutputError, match="make room"):
         write_cohort(path, [])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["cohort.csv"]
