@@ -128,12 +128,23 @@ def test_channels_are_normalised_each_in_its_own_way(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_a_plan_without_resampling_leaves_the_voxels_as_they_are(tmp_path: Path) -> None:
+    """nnU-Net's preset states a spacing all the same; resampled to it, its network would see another image."""
+    none = dict.fromkeys(("resampling_fn_data", "resampling_fn_probabilities"), "no_resampling_hack")
+    manifest = manifest_of(nnunet(tmp_path, plan=none), tmp_path)
+    values = np.random.default_rng(0).normal(100, 50, (9, 8, 7)).astype(np.float32)
+    volume = Volume(values, Grid((7, 8, 9), (1.5, 0.7, 4), (0, 0, 0), np.eye(3)), "CT", "v")
+    assert np.allclose(prepare(manifest, [volume]).array[0], (np.clip(values, -50, 250) - 100) / 50, atol=1e-5)
+    assert run(tmp_path / "package", volume, device="cpu").layers[0].labels.shape == values.shape
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
         ({"plan": {"normalization_schemes": ["Own"]}}, "'Own' is not known"),
         ({"plan": {"normalization_schemes": ["CTNormalization", "ZScoreNormalization"]}}, "normalises 2 channels"),
         ({"plan": {"preprocessor_name": "Own"}}, "'Own' is not nnU-Net's own"),
+        ({"plan": {"resampling_fn_data": "no_resampling_hack"}}, "'no_resampling_hack' is not known"),
         ({"dataset": {"labels": {"background": 0, "a": 2}}}, "without gaps"),
     ],
 )

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.recipes, pytest.mark.timeout(3600)]
 KINDS = [
     "2d-ct-regions", "anisotropic", "lowres", "cascade", "cascade-anisotropic", "two-channels-oblique",
     "masked-normalisation", "residual-encoder", "transposed", "ignore-two-folds", "classic-plans",
-    "classic-residual-2d", "reoriented-reader", "torch-resampling", "minmax-none-channels",
+    "classic-residual-2d", "reoriented-reader", "torch-resampling", "no-resampling", "minmax-none-channels",
     "smaller-than-patch",
 ]  # fmt: skip
 

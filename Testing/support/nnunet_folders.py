@@ -86,6 +86,13 @@ KINDS = {
             "resampling_fn_probabilities_kwargs": {"is_seg": False, "force_separate_z": False},
         },
     ),
+    "no-resampling": kind(
+        (48, 60, 56), (1, 1.2, 0.9), (32, 32, 32), (1.4, 1, 1),
+        plan={
+            key: value for of in ("data", "seg", "probabilities")
+            for key, value in ((f"resampling_fn_{of}", "no_resampling_hack"), (f"resampling_fn_{of}_kwargs", {}))
+        },
+    ),
     "minmax-none-channels": kind(
         (48, 60, 56), (1, 1.1, 1), (32, 32, 32), (1.2, 1, 1), channels=["T1", "T2"],
         schemes=["RescaleTo01Normalization", "NoNormalization"], masked=[False, False],

@@ -96,7 +96,7 @@ def _packaged(network: Network, request: dict[str, Any], answer: Raw, found: Raw
     chain = _chain(Path(request["chain"]), network.plans, str(answer["nnunet"]))
     facts = {
         "framework": f"nnU-Net v2, {answer['framework']}", "configuration": network.name, "folds": network.folds,
-        "checkpoint": network.checkpoints[0].name, "trainer": found["trainer"],
+        "checkpoint": list(dict.fromkeys(c.name for c in network.checkpoints)), "trainer": found["trainer"],
     }  # fmt: skip
     notes = [f"The whole chain was not compared with nnU-Net: {answer['not_compared']}."] if chain is None else []
     converted = Converted(model, int(found["parameters"]), probe, notes, facts, chain)

@@ -14,6 +14,8 @@ from .bundles import Raw, named_classes
 
 # nnU-Net's own names -> (order of the data, order of the logits) where plans state none.
 _RESAMPLING = {"resample_data_or_seg_to_shape": (3, 1), "resample_torch_fornnunet": (1, 1)}
+# Its planner without resampling: the network sees the voxels as they are, whatever spacing the plan says.
+_NONE = "no_resampling_hack"
 
 
 def preprocessing(plan: Raw, plans: Raw, channels: Sequence[str]) -> list[Raw]:
@@ -75,6 +77,8 @@ def append_labels(plan: Raw, dataset: Raw, before: str) -> Raw:
 
 def _resampling(plan: Raw) -> Raw:
     spacing = [float(n) for n in plan["spacing"]]
+    if {plan.get("resampling_fn_data"), plan.get("resampling_fn_probabilities")} == {_NONE}:
+        return {"step": "resample_extent", "spacing": [None] * 3}
     step: Raw = {
         "step": "resample_extent", "spacing": [*reversed(spacing), *([None] if len(spacing) == 2 else [])],
     }  # fmt: skip
