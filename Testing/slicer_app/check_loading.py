@@ -5,13 +5,19 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import common
+import qt
 import slicer
 from session import Session, true
+
+# Seconds after which a Slicer that stands still is woken.
+_LATE = 60.0
 
 
 def check_module_loads(session: Session) -> str:
@@ -67,6 +73,48 @@ def check_self_test(session: Session) -> str:
         except AssertionError as error:
             return f"passed in {seconds:.1f} s; without models it fails: {str(error).splitlines()[0][:90]}"
     raise AssertionError("the self test passes although nothing ran")
+
+
+def check_watched_file_changes(session: Session) -> str:
+    """A file that Slicer watches changes while what the worker said opens a dialog; Slicer does not stand still.
+
+    Slicer watches the file of its DICOM database, which objects are imported into when the worker has written them.
+    Qt 5 then read an empty pipe and never returned (`medseg_panel.worker.process`); a late change ends that here.
+    """
+    true(session.widget is not None, "the module has no widget")
+    from medseg_panel.worker.process import QtWorkerProcess
+
+    if not sys.platform.startswith("linux"):
+        return "left out: other systems tell Qt of changed files in other ways"
+    closed: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "watched"
+        file.write_text("a", encoding="ascii")
+
+        def hear(message: dict[str, Any]) -> None:
+            if message["type"] == "ready":
+                dialog = qt.QEventLoop()
+                watcher.connect("fileChanged(QString)", lambda *_: dialog.quit())
+                file.write_text("b", encoding="ascii")
+                dialog.exec_()
+                closed.append(time.perf_counter())
+
+        process = QtWorkerProcess(hear, lambda *_: None)
+        process.start()
+        watcher = qt.QFileSystemWatcher()
+        watcher.addPath(str(file))
+        late = subprocess.Popen(["sh", "-c", f"sleep {_LATE:g}; echo >> '{file}'"])
+        try:
+            true(common.wait(lambda: closed, _LATE / 2), "the worker did not start")
+            common.pause(0.3)
+            seconds = time.perf_counter() - closed[0]
+        finally:
+            late.kill()
+            late.wait()
+            watcher.removePath(str(file))
+            process.close()
+    true(seconds < 5, f"Slicer stood still for {seconds:.1f} s when the dialog was closed")
+    return f"events were handled {seconds:.2f} s after the dialog was closed"
 
 
 def check_worker_ends_with_slicer(session: Session) -> str:

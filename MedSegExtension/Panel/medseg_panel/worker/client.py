@@ -329,14 +329,18 @@ class WorkerClient:
         else:
             self._finish(run.number, lambda: run.listener.on_error("Died", sentence))
 
-    def _check(self, life: int) -> None:
-        """End a worker that has given no sign of life for long."""
+    def _check(self, life: int, silent: bool = False) -> None:
+        """End a worker that has given no sign of life for long.
+
+        ``silent``: it was so at the last look, too. Where Slicer itself stood still, what it said meanwhile is not read.
+        """
         if life != self._life or self._process is None:
             return
-        if time.monotonic() - self._heard > SILENT_SECONDS:
+        quiet = time.monotonic() - self._heard > SILENT_SECONDS
+        if quiet and silent:
             self._process.kill()
             return
-        self._schedule(_CHECK_MS, lambda: self._check(life))
+        self._schedule(_CHECK_MS, lambda: self._check(life, quiet))
 
 
 def exchange_folder(volumes: Sequence[Volume], options: dict[str, Any]) -> Path:

@@ -1,6 +1,9 @@
 """The worker as a child process of Slicer: a ``QProcess`` that runs `medseg.worker`.
 
 All messages arrive through Qt's signals on the main thread; Python threads hardly run while Slicer waits for events.
+What is read is handed over from a timer, never inside the process's own signals: whoever gets it may show a dialog or
+import into a database, which handle events meanwhile. Inside its signal a ``QProcess`` says nothing more until that
+ends, and Qt 5 then reads other pipes, empty by now, for ever (a watched file that has changed: Slicer's DICOM database).
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import os
 import shutil
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +53,7 @@ def environment() -> dict[str, str]:
 class QtWorkerProcess:
     """One life of the worker. ``on_message`` gets each JSON message, ``on_end`` (exit code, crashed, last stderr).
 
+    Both may handle events: what arrives meanwhile is handed over in order. After `close` neither is called.
     ``pid``: of the worker, 0 until it is ready. ``module``: what is run in it.
     """
 
@@ -64,6 +69,8 @@ class QtWorkerProcess:
         self._buffer = b""
         self._stderr = ""
         self._ended = False
+        self._inbox: deque[dict[str, Any]] = deque()
+        self._outcome: tuple[int, bool] | None = None
         self.pid = 0
         self._process = qt.QProcess()
         settings = qt.QProcessEnvironment()
@@ -109,7 +116,8 @@ class QtWorkerProcess:
                 continue
             if message.get("type") == "ready":
                 self.pid = int(message["pid"])
-            self._on_message(message)
+            self._inbox.append(message)
+            self._plan()
 
     def _read_error(self) -> None:
         text = _bytes(self._process.readAllStandardError()).decode(errors="replace")
@@ -120,17 +128,27 @@ class QtWorkerProcess:
             return
         self._read_output()
         self._read_error()
-        self._end(int(code), status == qt.QProcess.CrashExit)
+        self._outcome = (int(code), status == qt.QProcess.CrashExit)
+        self._plan()
 
     def _failed(self, error: Any) -> None:
         # Other errors are followed by finished(); a process that never started is not.
         if error == qt.QProcess.FailedToStart:
-            self._end(-1, True)
+            self._outcome = (-1, True)
+            self._plan()
 
-    def _end(self, code: int, crashed: bool) -> None:
-        if not self._ended:
+    def _plan(self) -> None:
+        qt.QTimer.singleShot(0, self._hand_over)
+
+    def _hand_over(self) -> None:
+        """Hand over one message, or the end after the last; one call is planned for each."""
+        if self._ended:
+            return
+        if self._inbox:
+            self._on_message(self._inbox.popleft())
+        elif self._outcome is not None:
             self._ended = True
-            self._on_end(code, crashed, self._stderr)
+            self._on_end(*self._outcome, self._stderr)
 
 
 def _bytes(array: Any) -> bytes:
