@@ -160,6 +160,16 @@ def test_mirrored_images_are_averaged_back_in_place() -> None:
         assert [n for n in monitor.notes if "irrored" in n] == [n for n in monitor.notes if sentence in n] != []
 
 
+def test_mirroring_that_a_model_cannot_do_is_told() -> None:
+    """Else a user would take a plain run of a whole-volume model for an averaged one."""
+    volume = Volume(np.zeros((4, 4, 8), np.float32), Grid((8, 4, 4), (1, 1, 1), (0, 0, 0), np.eye(3)), "MR", "v")
+    for windows in ({"mode": "whole"}, {"mode": "sliding_window", "patch": [8, 4, 4]}):
+        parsed, monitor = Manifest.model_validate(manifest(inference=windows)), Monitor()
+        network = Own(lambda x: np.concatenate([x, x + 1], axis=1))
+        infer(parsed, prepare(parsed, [volume]), network, monitor, keep="logits", mirror=True)
+        assert network.calls == 1 and [w for w in monitor.warnings if "nothing was mirrored" in w]
+
+
 def test_a_2d_network_sees_tiles_of_each_slice() -> None:
     """Nothing is cut off: each pixel of each slice is seen, and slices do not mix."""
 
