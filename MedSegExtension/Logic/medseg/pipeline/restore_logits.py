@@ -9,9 +9,11 @@ import numpy.typing as npt
 
 from ..geometry.grid import Grid
 from ..geometry.resample import resample
+from ..geometry.spline_resize import Window
 from ..model.manifest.schema import Manifest
 from ..monitor import Monitor
 from .infer.score_maps import sigmoid, softmax
+from .preprocess.spatial import bounding_box
 from .preprocess.state import Prepared
 
 FloatArray = npt.NDArray[np.float32]
@@ -34,13 +36,15 @@ def restore_softmax(
     """
     logits = maps.logits()
     back = _Back(prepared, grid)
-    best = back.near(logits[0])
-    labels = np.zeros(best.shape, np.uint8 if len(logits) <= 256 else np.uint16)
+    window = None if probabilities else back.not_background(logits)
+    best = back.near(logits[0], window)
+    whole = np.zeros(back.shape, np.uint8 if len(logits) <= 256 else np.uint16)
+    labels = whole if window is None else whole[window]
     kept = [best.copy()] if probabilities else []
     for channel in range(1, len(logits)):
         monitor.checkpoint()
         monitor.progress(channel, len(logits), "")
-        values = back.near(logits[channel])
+        values = back.near(logits[channel], window)
         wins = values > best
         labels[wins] = channel
         np.maximum(best, values, out=best)
@@ -52,7 +56,7 @@ def restore_softmax(
         for k in range(stacked.shape[1]):
             stacked[:, k] = softmax(stacked[:, k].astype(np.float32))
         maps_by_name = {c.name: back.onto(stacked[c.value].astype(np.float32)) for c in manifest.classes}
-    return back.onto(labels), maps_by_name
+    return back.onto(whole), maps_by_name
 
 
 def restore_sigmoid(
@@ -80,9 +84,28 @@ class _Back:
         self._network, self._grid = prepared.grid, grid
         self._near = prepared.extent.grid if prepared.extent is not None else grid
 
-    def near(self, logits: HalfArray) -> HalfArray:
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(K, J, I) before resampling."""
+        return self._near.shape
+
+    def not_background(self, logits: HalfArray) -> Window | None:
+        """The part of the grid before resampling outside which every label is 0; None where that is not known.
+
+        A mean of logits puts another class above the background only where one of the voxels that are averaged does.
+        """
+        if self._extent is None or self._extent.step.restore_order != 1:
+            return None
+        other = np.zeros(logits.shape[1:], bool)
+        for values in logits[1:]:
+            other |= values > logits[0]
+        if not other.any():
+            return (slice(0, 1),) * 3
+        return self._extent.reached(*bounding_box(other), logits.shape[1:])
+
+    def near(self, logits: HalfArray, window: Window | None = None) -> HalfArray:
         if self._extent is not None:
-            return self._extent.back(logits)
+            return self._extent.back(logits, window)
         # Out of view there is no class: a number that no network reaches.
         out = resample(logits.astype(np.float32), self._network, self._grid, interpolation="linear", fill=-6e4)
         return np.asarray(out.astype(np.float16))
