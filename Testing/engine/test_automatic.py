@@ -43,12 +43,17 @@ class Other:
 
     input_shapes = output_shapes = {"x": (1, 1, 4, 4, 4)}  # noqa: RUF012
     change: Any = staticmethod(lambda values: values)
-    made = 0
+    made = compiled = 0
+    ran_compiled = False
 
     def __init__(self, *_: Any, **__: Any) -> None:
         type(self).made += 1
 
+    def ready(self, feeds: dict[str, Any]) -> None:
+        type(self).compiled += 1
+
     def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
+        type(self).ran_compiled = type(self).compiled > 0
         return {name: type(self).change(values) for name, values in ANSWER.items()}
 
     def stop(self) -> None: ...
@@ -62,7 +67,7 @@ def other(tiny: Model, monkeypatch: pytest.MonkeyPatch) -> type[Other]:
     """The other engine, which need not be faster to be taken, so that the choice does not depend on this machine."""
     with Session.open(tiny, "cpu", monitor=Monitor(), precision="float32") as session:
         ANSWER.update(session.run({next(iter(session.input_shapes)): X}))
-    Other.change, Other.made = staticmethod(lambda values: values), 0
+    Other.change, Other.made, Other.compiled = staticmethod(lambda values: values), 0, 0
     monkeypatch.setattr(openvino_engine, "installed", lambda: True)
     monkeypatch.setattr(openvino_engine, "version", lambda: "1.0")
     monkeypatch.setattr(session_module, "OpenVinoNetwork", Other)
@@ -89,6 +94,13 @@ def test_the_faster_engine_is_taken_and_remembered(tiny: Model, other: type[Othe
     with Session.open(tiny, "cpu", monitor=again) as session:
         session.run(feeds(session))
         assert session.provider == "OpenVINO 1.0" and other.made == 2
+
+
+def test_an_engine_is_timed_once_it_is_compiled(tiny: Model, other: type[Other]) -> None:
+    """Compiling took longer than the network, so the slower engine was taken, and remembered for good."""
+    with Session.open(tiny, "cpu", monitor=Monitor()) as session:
+        session.run(feeds(session))
+    assert other.compiled == 1 and other.ran_compiled
 
 
 def test_an_engine_that_decides_otherwise_is_refused(tiny: Model, other: type[Other]) -> None:

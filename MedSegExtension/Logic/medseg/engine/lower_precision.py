@@ -60,6 +60,10 @@ class Compared:
             return f"{self.precision} is not used: {found}, and {100 * EQUAL:g} % must be. float32 runs this network."
         return f"{self.precision} runs this network: {found}."
 
+    def ready(self, feeds: dict[str, Array]) -> None:
+        """Compile the lower precision for inputs of these sizes."""
+        self._lower.ready(feeds)
+
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """All outputs by name; `InterruptedError` after `stop`."""
         if not self._key:

@@ -114,6 +114,10 @@ class OpenVinoNetwork:
             raise InterruptedError
         return {name: np.array(request.get_output_tensor(n).data) for n, name in enumerate(self.outputs)}
 
+    def ready(self, feeds: dict[str, Array]) -> None:
+        """Compile the network for inputs of these sizes, which `run` else does at their first call."""
+        self._request(feeds)
+
     def stop(self) -> None:
         """End the run that goes on, from any thread."""
         self._stopped.set()
