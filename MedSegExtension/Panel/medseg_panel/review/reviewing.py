@@ -263,7 +263,11 @@ class Reviewing:
         inside = self.review.mask(id)
         if image.ndim != 3 or image.shape != self.review.grid.shape or not inside.any():
             return None
-        low, high = (float(v) for v in np.percentile(image[finding.slices][inside], (5, 95)))
+        values = image[finding.slices][inside]
+        values = values[np.isfinite(values)]
+        if not values.size:
+            return None
+        low, high = (float(v) for v in np.percentile(values, (5, 95)))
         margin = max((high - low) / 2, 1e-6 * max(abs(high), 1.0))
         return low - margin, high + margin
 
