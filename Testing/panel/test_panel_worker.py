@@ -17,11 +17,11 @@ from qt_host.fixtures import MODULE, Host, host  # noqa: F401
 def worker(host: Host) -> Any:
     """The panel's package of the worker's other end."""
     host.load_module(MODULE).python.add_paths()
-    import medseg_panel.worker as package
-    import medseg_panel.worker.client
-    import medseg_panel.worker.process
+    from medseg_panel import worker
+    from medseg_panel.worker import client, process
 
-    return package
+    assert client and process
+    return worker
 
 
 # Says two things at once, and a third when it is asked.
@@ -40,7 +40,8 @@ def test_messages_keep_their_order_while_a_dialog_is_open(
 ) -> None:
     """A run's result overtook its warnings where a message box or an import handled events meanwhile.
 
-    In Slicer with Qt 5 such a dialog could also end in a read that never returned (`check_watched_file_changes` of the application).
+    In Slicer with Qt 5 such a dialog could also end in a read that never returned (see `check_watched_file_changes`
+    in ``Testing/slicer_app``).
     """
     import qt
 
@@ -85,14 +86,14 @@ def test_an_interpreter_that_cannot_start_is_told_in_words(
         process._failed(qt.QProcess.FailedToStart)
 
     monkeypatch.setattr(worker.process, "interpreter", lambda: str(tmp_path / "no such python"))
-    for how in (worker.process.QtWorkerProcess.start, at_once):
+    failed: list[str] = []
+    for n, how in enumerate((worker.process.QtWorkerProcess.start, at_once), 1):
         monkeypatch.setattr(worker.process.QtWorkerProcess, "start", how)
-        failed: list[str] = []
         reader = CaseReader()
         try:
             reader.read(Files(tmp_path / "image.nii.gz", None), lambda case: None, failed.append)
-            host.wait_for(lambda: bool(failed), 20)
-            assert "ended unexpectedly" in failed[0]
+            host.wait_for(lambda: len(failed) == n, 20)  # noqa: B023
+            assert "ended unexpectedly" in failed[-1]
         finally:
             reader.close()
 

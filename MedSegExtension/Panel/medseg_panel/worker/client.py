@@ -332,7 +332,7 @@ class WorkerClient:
     def _check(self, life: int, silent: bool = False) -> None:
         """End a worker that has given no sign of life for long.
 
-        ``silent``: it was so at the last look, too. Where Slicer itself stood still, what it said meanwhile is not read.
+        ``silent``: it was so at the last look, too. Where Slicer stood still, what it said is still to be read.
         """
         if life != self._life or self._process is None:
             return

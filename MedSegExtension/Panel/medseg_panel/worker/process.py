@@ -2,8 +2,8 @@
 
 All messages arrive through Qt's signals on the main thread; Python threads hardly run while Slicer waits for events.
 What is read is handed over from a timer, never inside the process's own signals: whoever gets it may show a dialog or
-import into a database, which handle events meanwhile. Inside its signal a ``QProcess`` says nothing more until that
-ends, and Qt 5 then reads other pipes, empty by now, for ever (a watched file that has changed: Slicer's DICOM database).
+import into a database, which handle events meanwhile. Inside a signal messages then overtake each other, and Qt 5 ends
+by reading for ever what is empty by now (a watched file that has changed: that of Slicer's DICOM database).
 """
 
 from __future__ import annotations
