@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from medseg.geometry.grid import Grid
+from medseg.output.files import save_segmentation
+from medseg.result import Layer, SegmentClass
 from qt_host.fixtures import Opened, grid, host, opened, scores_result  # noqa: F401
 from support.review_tab import SIZE, draw, kept, lesions, press, rows, segmentations, shown, started, tab  # noqa: F401
 
@@ -113,3 +116,29 @@ def test_two_dates_are_aligned_for_approval_then_compared(tab: Any) -> None:
     section.remove()
     assert before.GetDisplayNode().GetVisibility() and after.GetDisplayNode().GetVisibility()
     assert later.GetParentTransformNode() is None
+
+
+def test_two_folders_of_masks_are_evaluated_with_box_plots(tab: Any, tmp_path: Path) -> None:
+    """Who has twenty cases wants to see at once which one is bad."""
+    for n in range(4):
+        one = np.zeros((6, 10, 10), np.uint8)
+        one[1:4, 2:6, 2 : 5 + n] = 1
+        other = np.roll(one, n, axis=2)
+        where = Grid((10, 10, 6), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), np.eye(3))
+        for folder, labels in (("model", one), ("reader", other)):
+            save_segmentation(
+                tmp_path / folder / f"case{n}.seg.nrrd",
+                [Layer(labels, (SegmentClass(1, "lesion", (1.0, 0.4, 0.0)),))],
+                where,
+            )
+    folders = iter([str(tmp_path / "model"), str(tmp_path / "reader")])
+    tab._dialogs.folder = lambda title: next(folders)
+    section = tab.compare
+    section.mode.setCurrentIndex(2)
+    section.evaluate()
+    assert "dice" in section._nodes.charts and section._nodes.charts["dice"].GetNumberOfPlotSeriesNodes() == 2
+    keys = [section.which.itemData(n) for n in range(section.which.count)]
+    assert keys == ["cases model", "summary model"], "what only draws a box is no table to read"
+    assert section._shown.GetNumberOfRows() == 4 and "Each dot is a case" in tab.ui.status.text
+    section.remove()
+    assert section._nodes is None

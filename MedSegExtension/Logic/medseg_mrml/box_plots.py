@@ -26,9 +26,10 @@ def show_evaluation(
 ) -> NodeSet:
     """A chart for each of ``figures`` that is defined, and the tables ``cases`` and ``summary`` of each side.
 
-    ``sides``: the evaluation of each model by its name. ``reference``: a volume node, beside which the folder stands.
+    ``sides``: the evaluation of each model by its name. ``reference``: a volume node, beside which the folder
+    stands; None where it is of none.
     """
-    nodes = node_set(scene, f"Evaluation of {' and '.join(sides)}", reference)
+    nodes = node_set(scene, f"Evaluation of {' and '.join(sides)}", reference, alone=reference is None)
     first = next(iter(sides.values()))
     for side, evaluation in sides.items():
         nodes.add_table(f"cases {side}", evaluation.table(), f"{side}: cases")

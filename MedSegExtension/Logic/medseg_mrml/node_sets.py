@@ -118,8 +118,12 @@ class NodeSet:
         tree.SetItemParent(item_of(self.scene, node), self.folder or tree.GetSceneItemID())
 
 
-def node_set(scene: Any, name: str, reference: Any) -> NodeSet:
-    """An empty set with a folder of its own beside the volume node ``reference``."""
+def node_set(scene: Any, name: str, reference: Any, *, alone: bool = False) -> NodeSet:
+    """An empty set with a folder of its own beside the volume node ``reference``; ``alone``: of no volume."""
+    if alone:
+        tree = subject_hierarchy(scene)
+        title = tree.GenerateUniqueItemName(name)
+        return NodeSet(scene, title, int(tree.CreateFolderItem(tree.GetSceneItemID(), title)))
     if reference is None or reference.GetScene() is not scene:
         raise InputError("The volume that the result belongs to is no longer open; open it again.")
     tree = subject_hierarchy(scene)

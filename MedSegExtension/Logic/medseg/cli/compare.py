@@ -9,6 +9,7 @@ import typer
 
 from ..errors import InputError, OutputError
 from .console import Command, rows_of
+from .evaluate_scores import FILES, evaluate_tables
 from .execute import execute
 
 if TYPE_CHECKING:
@@ -88,8 +89,12 @@ def compare(
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations or of runs.")],
-    references: Annotated[Path, typer.Argument(metavar="REFERENCES", help="Folder of reference segmentations.")],
+    predictions: Annotated[
+        Path, typer.Argument(metavar="PREDICTIONS", help="Folder of segmentations or of runs; a table of scores.")
+    ],
+    references: Annotated[
+        Path, typer.Argument(metavar="REFERENCES", help="Folder of reference segmentations or of reviews; a table.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and box plots.")] = ...,  # type: ignore[assignment]
     versus: Annotated[
         Path | None, typer.Option(metavar="PREDICTIONS", help="Another model's, compared with the first.")
@@ -97,15 +102,27 @@ def evaluate(
     pair: _Pairs = None,
     match: _Match = "overlap",
     tolerance: _Tolerance = 1.0,
+    threshold: Annotated[float, typer.Option(min=0, max=1, help="Of a classifier's scores.")] = 0.5,
     force: _Force = False,
     as_json: _Json = False,
     debug: _Debug = False,
 ) -> None:
-    """Compare each case of a folder with its reference: a table of cases, means with 95 % intervals, box plots."""
+    """Compare each case of a folder with its reference: a table of cases, means with 95 % intervals, box plots.
+
+    Of a classifier: AUC, sensitivity, specificity, log loss and calibration of its scores of slices, held against
+    readers' answers (the folder of their reviews) or a table of truths.
+    """
 
     def body(command: Command) -> int:
         from ..compare import cohort
         from ..compare.plots import box_plots
+        from ..compare.scores import is_scores
+
+        if is_scores(predictions):
+            _check_free(output, FILES, force)
+            if versus is not None or pair:
+                raise InputError("--versus and --pair are for masks; evaluate each classifier by itself.")
+            return evaluate_tables(command, predictions, references, output, threshold)
 
         _check_free(output, ("cases.csv", "summary.csv", "versus.csv"), force)
         with command.reporter:

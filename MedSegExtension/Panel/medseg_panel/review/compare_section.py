@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ctk
@@ -41,10 +42,12 @@ class CompareSection:
         self.mode = qt.QComboBox()
         self.mode.addItem(_("Two masks of one image"))
         self.mode.addItem(_("One patient at two dates"))
+        self.mode.addItem(_("Many cases, in two folders"))
         self.mode.connect("currentIndexChanged(int)", self._mode_chosen)
         layout.addWidget(self.mode)
         layout.addWidget(self._of_masks())
         layout.addWidget(self._of_dates())
+        layout.addWidget(self._of_folders())
         layout.addWidget(self._result())
         self.section.collapsed = True
         self._mode_chosen(0)
@@ -83,6 +86,14 @@ class CompareSection:
         form.addRow(row(align, self.accept))
         return self._dates
 
+    def _of_folders(self) -> Any:
+        self._folders = qt.QWidget()
+        layout = qt.QVBoxLayout(self._folders)
+        layout.setContentsMargins(0, 0, 0, 0)
+        tip = _("Masks of many cases and their references, paired by name: a table of cases, box plots in the views.")
+        layout.addWidget(button(_("Choose two folders and compare..."), tip, self.evaluate))
+        return self._folders
+
     def _result(self) -> Any:
         self._found = qt.QWidget()
         layout = qt.QVBoxLayout(self._found)
@@ -103,6 +114,7 @@ class CompareSection:
     def _mode_chosen(self, index: int) -> None:
         self._masks.visible = index == 0
         self._dates.visible = index == 1
+        self._folders.visible = index == 2
         self._found.visible = self._nodes is not None
 
     def offer(self, volume: Any, one: Any, other: Any) -> None:
@@ -175,6 +187,35 @@ class CompareSection:
         self._preview = None
         self.accept.enabled = False
 
+    # -- many cases -----------------------------------------------------------------------------------------------
+
+    def evaluate(self) -> None:
+        """Hold each mask of a folder against the reference of its name in another one."""
+        predictions = self._dialogs.folder(_("Folder of the masks"))
+        references = self._dialogs.folder(_("Folder of the reference masks")) if predictions else ""
+        if not references:
+            return
+        from medseg.compare.cohort import evaluate, pair_folders
+        from medseg.compare.masks import Matching
+        from medseg.monitor import Monitor
+        from medseg_mrml.box_plots import show_evaluation
+
+        monitor, name = Monitor(), Path(predictions).name
+
+        def work() -> Any:
+            pairing = pair_folders(Path(predictions), Path(references))
+            if alone := len(pairing.only_predictions) + len(pairing.only_references):
+                monitor.warn(_("{n} files have no partner and were left out.").format(n=alone))
+            return show_evaluation(
+                {name: evaluate(pairing.pairs, matching=Matching(overlap=1), monitor=monitor)}, self._scene, None
+            )
+
+        self._make(work, None, ())
+        if self._nodes is not None:
+            self._plot()
+            words = _("Compared: {name}. Each dot is a case.").format(name=self._nodes.name)
+            self._say(" ".join([words, *monitor.warnings]))
+
     # -- result -------------------------------------------------------------------------------------------------
 
     def _waiting(self, work: Callable[[], Any]) -> Any:
@@ -197,7 +238,7 @@ class CompareSection:
         self._nodes, self._volume = nodes, volume
         self.which.clear()
         for key in nodes.tables:
-            if not key.startswith("plot of"):
+            if not key.startswith("plot of") and not nodes.tables[key].GetHideFromEditors():
                 self.which.addItem(_(key), key)
         self.plots.clear()
         for key in nodes.charts:
