@@ -204,6 +204,21 @@ def test_slicers_own_packages_are_never_replaced(host: Any, tmp_path: Path, repo
     assert names == {"onnx", "pydantic", "onnxruntime"} and unwanted == []
 
 
+class Told:
+    """What shows what a run said."""
+
+    def __init__(self) -> None:
+        self.messages = self
+        self.details: list[str] = []
+        self.offers: list[str] = []
+
+    def detail(self, sentence: str) -> None:
+        self.details.append(sentence)
+
+    def offer(self, name: str, *rest: Any) -> None:
+        self.offers.append(name)
+
+
 class TestOpenVinoIsAnOffer:
     """It makes runs faster; a user who does not want it must be able to go on without."""
 
@@ -231,7 +246,11 @@ class TestOpenVinoIsAnOffer:
         others = Collaborators(None, None, FakeDialogs(), lambda log: offer, openvino_installer=lambda log: offer)
         packages = PackagesMenu(qt.QMenu(), others, FakeInstaller(), said.append, said.append)
         run = {"provider": "CPUExecutionProvider", "parameters": {"precision": "auto"}}
-        assert "Manage models installs it" in packages.engine_hint(run)
+        assert "menu Manage models" in packages.engine_hint(run)
+        told = Told()
+        packages.tell_engine(run, told)
+        packages.tell_engine({**run, "parameters": {"precision": "float32"}}, told)
+        assert told.offers == ["openvino"] and "exact" in told.details[1], "no offer where exact results are asked for"
         assert "exact" in packages.engine_hint({**run, "parameters": {"precision": "float32"}})
         assert packages.engine_hint({**run, "provider": "OpenVINO 2026"}) == ""
         offer.warm = True  # OpenVINO is there: the run itself tells how the two compared

@@ -60,7 +60,7 @@ def test_weights_are_imported_and_the_new_model_is_chosen(opened: Opened) -> Non
     opened.store.cards.append(NEW)
     opened.worker.queries[-1][1]({"id": NEW.id})
     assert opened.panel.model.card.id == opened.parameters.modelId == NEW.id
-    assert "installed" in opened.ui.progressLabel.text and "batch is fixed" in opened.ui.progressLabel.text
+    assert "installed" in opened.ui.progressLabel.text and "batch is fixed" in opened.ui.notesLabel.text
     assert not opened.panel.more.busy
 
 

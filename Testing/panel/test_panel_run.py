@@ -176,7 +176,7 @@ class TestProgress:
         opened.ui.applyButton.click()
         opened.worker.listener.on_warning("The GPU's memory did not suffice; the CPU was used.")
         opened.finish()
-        assert "the CPU was used" in opened.ui.progressLabel.text
+        assert "the CPU was used" in opened.ui.notesLabel.text
         assert "the CPU was used" in opened.ui.logText.plainText
 
 

@@ -82,5 +82,5 @@ def test_a_note_of_the_result_stays_under_the_bar(opened: Opened) -> None:
     opened.worker.listener.on_note("No microbleed was found.")
     opened.worker.listener.on_warning("White matter: nothing was found.")
     opened.finish(segmentation_result())
-    shown = opened.ui.progressLabel.text
+    shown = opened.ui.notesLabel.text
     assert "No microbleed was found." in shown and "Warning: White matter: nothing was found." in shown

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 from slicer.i18n import tr as _
 
@@ -12,6 +12,14 @@ from medseg.errors import MedSegError
 from ..collaborators import Collaborators
 from ..seams import Installer
 from ..segment.menus import add_action
+
+
+class Telling(Protocol):
+    """What shows what a run said (`segment.run.RunSection`)."""
+
+    messages: Any
+
+    def detail(self, sentence: str) -> None: ...
 
 
 class PackagesMenu:
@@ -71,10 +79,15 @@ class PackagesMenu:
             return _("ONNX Runtime ran this network, since exact results are asked for.")
         if self._openvino is None or self._openvino.satisfied():
             return ""
-        return _(
-            "ONNX Runtime ran this network. OpenVINO is often faster on a processor; "
-            "the menu Manage models installs it."
-        )
+        return _("ONNX Runtime ran this network; OpenVINO is not installed (menu Manage models).")
+
+    def tell_engine(self, provenance: dict[str, Any], run: Telling) -> None:
+        """Note which engine ran a network and why, and offer the faster one to a user who was not asked before."""
+        run.detail(self.engine_hint(provenance))
+        exact = provenance.get("parameters", {}).get("precision") == "float32"
+        if self.engine_hint(provenance) and not exact:
+            sentence = _("OpenVINO often runs models twice as fast on this computer's processor.")
+            run.messages.offer("openvino", sentence, _("Install it..."), self.install_openvino)
 
     def _try(self, work: Callable[[], Any]) -> None:
         try:

@@ -9,6 +9,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from .messages import Messages
+
 _STAGES = {
     "read": "Handing over",
     "prepare": "Preparing",
@@ -36,6 +38,8 @@ class RunSection:
         self._lines: list[str] = []
         self._warnings: list[str] = []
         self._notes: list[str] = []
+        self._details: list[str] = []
+        self.messages = Messages(ui)
         ui.applyButton.connect("clicked(bool)", on_apply)
         ui.cancelButton.connect("clicked(bool)", on_cancel)
         ui.refreshDevicesButton.connect("clicked(bool)", on_devices)
@@ -112,21 +116,28 @@ class RunSection:
             self._notes.append(sentence)
             self.log(sentence)
 
+    def detail(self, sentence: str) -> None:
+        """A plain fact that most do not ask for: in the log, and folded away under the bar."""
+        if sentence and sentence not in self._details:
+            self._details.append(sentence)
+            self.log(sentence)
+
     def begin(self, sentence: str) -> None:
         """A run starts."""
-        self._warnings, self._notes = [], []
+        self._warnings, self._notes, self._details = [], [], []
+        self.messages.clear()
         self.log(sentence)
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = 0
         self._ui.progressLabel.text = sentence
 
     def finish(self, sentence: str, done: bool) -> None:
-        """The run ended: ``sentence`` and its warnings stay under the bar."""
+        """The run ended: ``sentence`` stays under the bar, and what it warned of and noted, in short."""
         self._ui.progressBar.setRange(0, 100)
         self._ui.progressBar.value = 100 if done else 0
-        warnings = [_("Warning: {w}").format(w=w) for w in self._warnings] if done else []
-        self._ui.progressLabel.text = "\n".join([sentence, *(self._notes if done else []), *warnings])
-        self._warnings, self._notes = [], []
+        self._ui.progressLabel.text = sentence
+        self.messages.show(*((self._warnings, self._notes, self._details) if done else ([], [], [])))
+        self._warnings, self._notes, self._details = [], [], []
         self.log(sentence)
 
     def log(self, sentence: str) -> None:

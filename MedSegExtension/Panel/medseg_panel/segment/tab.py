@@ -330,7 +330,7 @@ class SegmentTab:
         self._updating = True
         try:
             if outcome is not None and self._parameters is not None:
-                self.run.note(self.packages.engine_hint(outcome.provenance))
+                self.packages.tell_engine(outcome.provenance, self.run)
                 self.results.show(outcome)
                 if outcome.applied is not None:
                     if self._parameters.outputSegmentation is not outcome.applied.node:
