@@ -296,6 +296,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     maskingSectionVisible = _kept("maskingSectionVisible")
     show3DButtonVisible = _kept("show3DButtonVisible")
     undoEnabled = _kept("undoEnabled")
+    effectColumnCount = _kept("effectColumnCount")
 
     def setEffectNameOrder(self, names: list[str]) -> None:
         self._kept["effects"] = list(names)

@@ -133,6 +133,31 @@ def check_review_versions(session: Session) -> str:
     return f"two versions, compared, taken back, undone; files {kept}"
 
 
+def check_review_editor_leaves_the_panel_narrow(session: Session) -> str:
+    """With Slicer's own editor open the tab still wants at most 400 pixels: else its right side is cut off."""
+    with kept_apart(session) as tab:
+        common.make_room()
+        _, volume, labels = flair_and_masks()
+        tab.ui.volume.setCurrentNode(volume)
+        tab.ui.mask.setCurrentNode(segmentation(labels, volume, "mask"))
+        tab.start_button.click()
+        true(tab.reviewing is not None, f"the review did not begin: {session.errors}")
+        before = tab.widget.minimumSizeHint.width()
+        Hands(tab).press("E", lambda: tab.actions.editor.is_open)
+        common.pause(0.5)
+        widths = {}
+        for effect in ("Paint", "Islands", "Threshold", "Scissors"):
+            tab.actions.editor._editor.setActiveEffectByName(effect)
+            common.pause(0.3)
+            widths[effect] = tab.widget.minimumSizeHint.width()
+            frame, editor = tab.actions.editor._frame, tab.actions.editor._editor
+            true(frame.height >= editor.minimumSizeHint.height(), f"{effect} is cut off below")
+            common.picture(f"review-18-editor-{effect.lower()}")
+        tab.actions.editor.close()
+    true(max(widths.values()) <= 400, f"the tab wants {widths} pixels")
+    return f"{before} pixels without the editor, with it {widths}"
+
+
 def check_review_in_a_plain_slicer(session: Session) -> str:
     """The whole tab in a second Slicer which finds none of the packages that Slicer does not bring along."""
     session.widget  # noqa: B018  (opens the module, which makes its packages importable)

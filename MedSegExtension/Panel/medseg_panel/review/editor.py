@@ -15,6 +15,8 @@ _EFFECTS = ("Paint", "Erase", "Draw", "Level tracing", "Islands", "Threshold", "
 _TAG = "MedSegReview"
 #: Millimetres: a brush smaller than this is hard to see, a larger one paints over the surroundings.
 _BRUSH = (1.5, 30.0)
+#: Milliseconds after which the options of another effect are there.
+_FIT = 50
 
 
 class EditorSection:
@@ -83,6 +85,7 @@ class EditorSection:
         self.section.visible = True
         self.section.collapsed = False
         self._editor.setActiveEffectByName("Paint")
+        self._fit.start()
 
     def close(self) -> None:
         """No effect is active any more, and the section folds away."""
@@ -116,8 +119,31 @@ class EditorSection:
         editor.show3DButtonVisible = False
         # The tab's own undo has no limit and knows decisions too.
         editor.undoEnabled = False
-        self._layout.addWidget(editor)
+        # Its effects stand beside its options, which makes it 500 pixels wide: they go above them, in one row.
+        editor.effectColumnCount = len(_EFFECTS) + 1
+        for effects in slicer.util.findChildren(editor, "EffectsGroupBox"):
+            self._layout.addWidget(effects)
+        self._layout.addWidget(self._framed(editor))
         return editor
+
+    def _framed(self, editor: Any) -> Any:
+        """The editor in a frame that may be narrower than it: then the frame is scrolled, not the whole panel."""
+        self._frame = qt.QScrollArea()
+        self._frame.setObjectName("editorFrame")
+        self._frame.setFrameShape(qt.QFrame.NoFrame)
+        self._frame.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
+        self._frame.setWidgetResizable(True)
+        self._frame.setWidget(editor)
+        # The options of another effect are of another height.
+        self._fit = qt.QTimer(self._frame)
+        self._fit.setSingleShot(True)
+        self._fit.interval = _FIT
+        self._fit.connect("timeout()", self._fit_height)
+        return self._frame
+
+    def _fit_height(self) -> None:
+        bar = self._frame.horizontalScrollBar().sizeHint.height()
+        self._frame.setMinimumHeight(self._editor.sizeHint.height() + bar)
 
     def _parameters(self) -> Any:
         node = self._scene.GetSingletonNode(_TAG, "vtkMRMLSegmentEditorNode")
@@ -138,6 +164,8 @@ class EditorSection:
     def _tell(self, effect: str) -> None:
         if effect != self._effect:
             self._effect = effect
+            if self._editor is not None:
+                self._fit.start()
             self._on_effect(effect)
 
     def _limit(self, on: bool) -> None:
