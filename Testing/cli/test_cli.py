@@ -111,7 +111,7 @@ def test_a_batch_goes_on_after_a_bad_file_and_its_code_says_so(model, image, tmp
     other = write_nifti(tmp_path / "other.nii", IMAGE[::-1].copy(), qform_code=1)
     done = run_quickly(model, image, bad, other, "-o", tmp_path / "out")
     assert done.exit_code == 2
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["head", "other"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["cases.csv", "head", "other"]
     assert "bad.nii.gz" in done.stderr and "truncated" in done.stderr and "2 of 3 done." in done.stdout
     document = json.loads(run_quickly(model, image, bad, "-o", tmp_path / "again", "--json").stdout)
     assert document["exit_code"] == 2

@@ -45,3 +45,33 @@ def test_two_readers_tables_give_kappa_and_the_cases_that_differ(tmp_path: Path)
     assert told["cases"] == 2 and told["exact"] == 0.5 and told["differ"] == [["c2.nii.gz", 2, 4]]
     (tmp_path / "c.csv").write_text("a,b\n1,2\n")
     assert run("agreement", str(tmp_path / "a.csv"), str(tmp_path / "c.csv")).exit_code == 2
+
+
+SLICES = (
+    "slice,centre_r_mm,centre_a_mm,centre_s_mm,any,subdural\n"
+    "1,0,0,0,0.1,0\n2,0,0,5,0.7,0.2\n3,0,0,10,0.9,0.6\n4,0,0,15,0.2,0\n"
+)
+
+
+def test_a_classifiers_findings_are_runs_of_slices(tmp_path: Path) -> None:
+    (tmp_path / "slices.csv").write_text(SLICES)
+    told = json.loads(run("findings", str(tmp_path), "--json").stdout)["findings"]
+    assert [(f["class"], f["first"], f["last"], f["score"]) for f in told] == [
+        ("any", 2, 3, 0.9),
+        ("subdural", 3, 3, 0.6),
+    ]
+    done = run("findings", str(tmp_path / "slices.csv"), "--threshold", "0.65", "-o", str(tmp_path / "f.csv"))
+    assert "1 findings on 4 slices" in done.output and "2-3" in done.output
+    assert (tmp_path / "f.csv").read_text().startswith("finding,class,first,last,score")
+
+
+def test_the_list_says_what_has_no_partner_and_takes_patterns(tmp_path: Path) -> None:
+    for name in ("p1.nii", "p2.nii", "drawn-p1.nii", "out/p2/slices.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(SLICES if name.endswith("csv") else "")
+    done = run("list", str(tmp_path), "--masks", "drawn-*", "-o", str(tmp_path / "out" / "list.csv"))
+    assert done.exit_code == 0 and "2 cases, 0 without a mask" in done.output
+    again = json.loads(run("list", str(tmp_path / "out" / "list.csv"), "--json").stdout)["cases"]
+    assert [(c["case"], c["mask"]) for c in again] == [("p1", "drawn-p1.nii"), ("p2", "slices.csv")]
+    assert (tmp_path / "out" / "list.csv").read_text().endswith(",p2/slices.csv\n")
+    assert run("list", str(tmp_path), "--masks", "painted-*").exit_code == 2

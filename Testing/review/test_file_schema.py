@@ -53,7 +53,7 @@ def test_what_is_written_fits_the_schema_and_is_read_again(tmp_path: Path) -> No
     raw = reviewed(tmp_path)
     jsonschema.validate(raw, SCHEMA)
     assert problem(raw) == "" and len(raw["findings"]) == 3 and len(raw["versions"]) == 1
-    assert set(raw["findings"][0]) == set(SCHEMA["properties"]["findings"]["items"]["properties"])
+    assert set(raw["findings"][0]) | {"slices"} == set(SCHEMA["properties"]["findings"]["items"]["properties"])
     write_case(tmp_path / "bare", CaseReview("bare"))
     jsonschema.validate(json.loads((tmp_path / "bare" / "review.json").read_text()), SCHEMA)
     kept = read_case(tmp_path)

@@ -237,11 +237,11 @@ def test_slices_of_a_classifier_are_findings(tmp_path: Path) -> None:
     findings = slice_findings(scores(), 0.5)
     assert [(f.name, f.voxels, f.centre[2], f.probability) for f in findings] == [
         ("any", 2, 10.0, 0.9), ("any", 1, 20.0, 0.8), ("subdural", 1, 10.0, 0.6)]  # fmt: skip
-    opened = open_review(tmp_path, SliceReview(findings, GRID, "head"), CaseReview("head"))
+    opened = open_review(tmp_path, SliceReview(scores(), GRID, "head"), CaseReview("head"))
     opened.journal.decide(2, "rejected")
     opened.journal.relabel(1, "subdural")
     opened.journal.undo()
-    again = open_review(tmp_path, SliceReview(findings, GRID, "head"), CaseReview("head"))
+    again = open_review(tmp_path, SliceReview(scores(), GRID, "head"), CaseReview("head"))
     assert (
         again.review.decision(2).state == "rejected" and again.review.decision(1).state == "" and again.review.left == 2
     )

@@ -22,6 +22,7 @@ import check_review  # noqa: E402
 import check_review_cohort  # noqa: E402
 import check_review_files  # noqa: E402
 import check_review_nodes  # noqa: E402
+import check_review_slices  # noqa: E402
 import check_review_speed  # noqa: E402
 import check_runs  # noqa: E402
 import check_scene  # noqa: E402
@@ -35,7 +36,8 @@ def main() -> int:
     """Run the checks; the number of failures."""
     modules = (
         check_import, check_loading, check_runs, check_scene, check_speed,
-        check_review, check_review_files, check_review_nodes, check_review_speed, check_review_cohort,
+        check_review, check_review_files, check_review_nodes, check_review_slices, check_review_speed,
+        check_review_cohort,
         check_dicom, check_server,
     )  # fmt: skip
     checks = [(f"{n}", f) for module in modules for n, f in vars(module).items() if n.startswith("check_")]

@@ -104,3 +104,42 @@ def test_masks_of_a_result_are_packed_by_the_process(tmp_path: Path) -> None:
     read = read_segmentation(tmp_path / "masks" / "a.seg.nrrd")
     assert read.model_id == "wmh" and [c.name for c in read.classes] == ["abnormal"] and read.classes[0].lesion
     np.testing.assert_array_equal(read.mask("abnormal"), labels == 7)
+
+
+def test_probabilities_and_regions_of_a_run_come_along_with_its_mask(tmp_path: Path) -> None:
+    """Without them a batch that kept its probabilities could be thresholded anew only by running it again."""
+    from medseg.output.files import write_map
+
+    labels = np.zeros(SIZE[::-1], np.uint8)
+    labels[2:4, 3:6, 4:8] = 1
+    run = tmp_path / "run"
+    (run / "probabilities").mkdir(parents=True)
+    classes = (SegmentClass(1, "a lesion", (1.0, 0.25, 0.0), "", True), SegmentClass(2, "b", (0.0, 1.0, 0.0)))
+    save_segmentation(run / "segmentation.seg.nrrd", [Layer(labels, classes)], GRID, "wmh")
+    scores = np.linspace(0, 1, labels.size, dtype=np.float32).reshape(labels.shape)
+    write_map(run / "probabilities" / "a-lesion.nii.gz", scores, GRID)
+    small = Grid((4, 4, 4), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), np.eye(3))
+    write_map(run / "probabilities" / "b.nii.gz", np.zeros((4, 4, 4), np.float32), small)
+    columns = [{"name": "lesion", "type": "int", "unit": ""}, {"name": "region", "type": "str", "unit": ""}]
+    (run / "result.json").write_text(json.dumps({"tables": {"lesions": columns}}))
+    (run / "lesions.csv").write_text("lesion,region\r\n1,frontal\r\n")
+    flair = image(tmp_path / "flair.nrrd", np.zeros(SIZE[::-1], np.int16))
+    (tmp_path / "out").mkdir()
+    request = {"image": str(flair), "mask": str(run / "segmentation.seg.nrrd"), "series": ""}
+    (answer,) = ask([{**request, "folder": str(tmp_path / "out")}])
+    found = result_from(answer["masks"], tmp_path / "out")
+    assert list(found.probabilities) == ["a lesion"] and found.tables["lesions"].column("region") == ["frontal"]
+    assert np.abs(found.probabilities["a lesion"] / 65535 - scores).max() < 1e-5
+    assert any("b.nii.gz lies on another grid" in sentence for sentence in answer["told"])
+
+
+def test_a_classifiers_scores_come_with_their_image(tmp_path: Path) -> None:
+    head = "slice,centre_r_mm,centre_a_mm,centre_s_mm,any\n"
+    (tmp_path / "slices.csv").write_text(head + "1,5,5,-18,0.9\n2,5,5,500,0.1\n")
+    flair = image(tmp_path / "flair.nrrd", np.zeros(SIZE[::-1], np.int16))
+    (tmp_path / "out").mkdir()
+    request = {"mask": "", "slices": str(tmp_path / "slices.csv"), "series": "", "folder": str(tmp_path / "out")}
+    good, alone = ask([{**request, "image": str(flair)}, {**request, "image": ""}])
+    assert result_from(good["slices"], tmp_path / "out").tables["slices"].column("any") == [0.9, 0.1]
+    assert any("1 of 2 slices lie outside of flair" in sentence for sentence in good["told"]) and good["masks"] is None
+    assert "the image they are of" in alone["message"]

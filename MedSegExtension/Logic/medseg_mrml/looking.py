@@ -72,6 +72,29 @@ def look_at(scene: Any, volume: Any, centre: Sequence[float], extent: Sequence[f
         _aim(camera, world, max(extent, default=0.0) if zoom else None)
 
 
+def plane_in_view(scene: Any, volume: Any) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+    """The slice of ``volume`` that a view shows now: a point of it and its normal, RAS (mm) in the volume's own space.
+
+    Of the views the one that lies most nearly in the planes in which the image was acquired; None where there is none.
+    """
+    columns = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASDirectionMatrix(columns)
+    normal = np.array([columns.GetElement(r, 2) for r in range(3)])
+    origin = np.array(in_world((0.0, 0.0, 0.0), volume))
+    turned = np.array(in_world(normal, volume)) - origin
+    views = [(abs(float(_directions(node)[:, 2] @ turned)), node) for node in nodes_of(scene, "vtkMRMLSliceNode")]
+    if not views:
+        return None
+    matrix = max(views, key=lambda view: view[0])[1].GetSliceToRAS()
+    place = [matrix.GetElement(r, 3) for r in range(3)]
+    transform = volume.GetParentTransformNode()
+    if transform is not None:
+        from_world = vtk.vtkGeneralTransform()
+        transform.GetTransformFromWorld(from_world)
+        place = list(from_world.TransformPoint(place))
+    return (place[0], place[1], place[2]), (float(normal[0]), float(normal[1]), float(normal[2]))
+
+
 def _aim(camera: Any, world: Sequence[float], size: float | None) -> None:
     focus, position = np.array(camera.GetFocalPoint()), np.array(camera.GetPosition())
     back = position - focus

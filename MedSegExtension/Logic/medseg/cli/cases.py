@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Cancelled, InputError
+from ..errors import Cancelled, InputError, OutputError
 from .background import OneBehind, Writing
 from .case import Case
 from .console import Command, exit_code, rows_of, worst
@@ -115,6 +115,8 @@ def run_all(command: Command, work: Work, cases: list[Case]) -> int:
                     failed(case.name, error)
         finally:
             work.writer.settle()
+            if len(cases) > 1 and not work.all_frames:
+                write_list(command, cases)
     if len(cases) > 1:
         command.say()
         command.table(
@@ -124,6 +126,27 @@ def run_all(command: Command, work: Work, cases: list[Case]) -> int:
         command.say(f"{codes.count(0)} of {len(codes)} done.")
     work.networks.clear()
     return worst(codes)
+
+
+def write_list(command: Command, cases: list[Case]) -> None:
+    """Write the cases of a batch as a table beside their results, which the tab Review opens; failed ones too."""
+    from ..io.slice_scores import FILE as SLICES
+    from ..output.folder import SEGMENTATION_FILE
+    from ..review.case_table import FILE, write_cases
+    from ..review.cases import Case as Listed
+
+    listed = []
+    for case in cases:
+        channel, image = next(iter(case.files.items()))
+        mask, slices = (p if p.is_file() else None for p in (case.folder / SEGMENTATION_FILE, case.folder / SLICES))
+        series = case.series.get(channel, "")
+        listed.append(Listed(case.name, image, mask, series, None if mask is not None else slices))
+    if not any(case.result for case in listed):
+        return
+    try:
+        write_cases(cases[0].folder.parent / FILE, listed, add=True)
+    except OutputError as error:
+        command.error(error, "")
 
 
 Done = Callable[[Case, Writing], None]

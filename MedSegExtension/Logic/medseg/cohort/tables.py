@@ -1,7 +1,8 @@
 """The tables of a cohort, as CSV and, where pyarrow is there, as Parquet; row by row, so that there may be very many.
 
 ``cohort``: a row a case. ``tables/NAME``: all rows of all cases of the result's table NAME, lesions for example.
-``cases.csv``: image and mask of each, failed cases first, then the oddest; the tab Review opens it.
+``cases.csv``: image and mask (of a classifier: slices) of each, failed cases first, then the oddest; the tab Review
+opens it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import OutputError
+from ..io.slice_scores import FILE as SLICES
 from ..output.files import replacing
 from ..output.folder import RESULT_FILE, SEGMENTATION_FILE
 from ..result import Cell, Column, csv_text
@@ -135,11 +137,12 @@ def _table_rows(
 
 
 def _write_cases(path: Path, jobs: Sequence[Job], seen: Seen) -> None:
-    """Columns of masks and of DICOM series only where there are any: with classifiers the tab Review asks for none."""
+    """Columns of masks, of classifiers' slices and of DICOM series only where there are any."""
     masks = [job.folder / SEGMENTATION_FILE for job in jobs]
     there = np.array([mask.exists() for mask in masks], bool)
+    slices = ["slices" in seen.tables and not has and done for has, done in zip(there, seen.state, strict=True)]
     series = [job.series.get(next(iter(job.files)), "") for job in jobs]
-    further = {"mask": bool(there.any()), "series": any(series)}
+    further = {"mask": bool(there.any()), "slices": any(slices), "series": any(series)}
     names = ["case", "image", *(name for name, wanted in further.items() if wanted), "oddness"]
     columns = [Column(name, "float" if name == "oddness" else "str") for name in names]
 
@@ -147,8 +150,10 @@ def _write_cases(path: Path, jobs: Sequence[Job], seen: Seen) -> None:
         for n in seen.order():
             image = str(next(iter(jobs[n].files.values())).absolute())
             mask = [str(masks[n].absolute()) if there[n] else None] if further["mask"] else []
+            table = jobs[n].folder / SLICES
+            scores = [str(table.absolute()) if slices[n] and table.exists() else None] if further["slices"] else []
             uid = [series[n]] if further["series"] else []
-            yield [jobs[n].name, image, *mask, *uid, round(float(seen.odd[n]), 2) if seen.state[n] else None]
+            yield [jobs[n].name, image, *mask, *scores, *uid, round(float(seen.odd[n]), 2) if seen.state[n] else None]
 
     _write(path.with_suffix(""), columns, rows(), None)
 

@@ -1,4 +1,5 @@
 """What is kept of the review of one case: ``review.json``, the reviewed mask, and every version that was saved of it.
+Of a classifier's result ``slices_reviewed.csv`` is kept in the mask's place.
 
 ``review.json`` is written after each decision, all or nothing, and the one before it is kept as ``review.json.bak``. It
 holds no name of a patient: a case is called after its file. Its form is `file_schema`'s.
@@ -10,7 +11,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,11 +23,13 @@ from ..monitor import Monitor
 from ..output.files import replacing, save_segmentation, save_text
 from .decisions import STATES, Review
 from .file_schema import CASE_STATES, INITIALS, RATINGS, VERSION, problem
+from .slices import SliceReview
 
-__all__ = ["CASE_STATES", "FILE", "MASK", "RATINGS", "VERSIONS", "CaseReview", "Version", "give_decisions",
-           "load_version", "newest_mask", "read_case", "save_version", "take_decisions", "write_case"]  # fmt: skip
+__all__ = ["CASE_STATES", "FILE", "MASK", "RATINGS", "SLICES", "VERSIONS", "CaseReview", "Version", "give_decisions",
+           "load_version", "newest_mask", "read_case", "save_slices", "save_version", "take_decisions",
+           "write_case"]  # fmt: skip
 
-FILE, MASK, VERSIONS = "review.json", "reviewed.seg.nrrd", "versions"
+FILE, MASK, VERSIONS, SLICES = "review.json", "reviewed.seg.nrrd", "versions", "slices_reviewed.csv"
 _NUMBER = "medseg_review"
 
 
@@ -73,6 +76,8 @@ def take_decisions(kept: CaseReview, review: Review) -> None:
             "id": id, "class": one.name or f.name, "model_class": f.name, "layer": f.layer, "centre": list(f.centre),
             "volume_ml": f.volume_ml, "state": one.state, "name": one.name, "added": one.added,
         })  # fmt: skip
+        if isinstance(review, SliceReview):
+            found[-1]["slices"] = list(review.rows_of(id))
     kept.findings = found
 
 
@@ -90,8 +95,10 @@ def give_decisions(kept: CaseReview, review: Review, steps: Steps | None = None)
     A finding is the same where its number is and it lies at the same place (within a voxel's diagonal); one that the
     reader drew, where one lies at its place. ``steps``: what the decisions go through, ``review`` itself where None.
     """
-    near = sum(s * s for s in review.grid.spacing) ** 0.5
     through: Steps = steps or review
+    if isinstance(review, SliceReview):
+        return _give_slices(kept, review, through)
+    near = sum(s * s for s in review.grid.spacing) ** 0.5
     lost = 0
     for one in kept.findings:
         state = one.get("state", "")
@@ -110,6 +117,29 @@ def give_decisions(kept: CaseReview, review: Review, steps: Steps | None = None)
         if state in STATES:
             through.decide(finding.id, state)
     return [f"{lost} decisions belong to findings that this mask does not have; they were left out."] if lost else []
+
+
+def _give_slices(kept: CaseReview, review: SliceReview, through: Any) -> list[str]:
+    """As `give_decisions`: a finding is the same where the class is, and the slices that it covers."""
+    lost = 0
+    add: Callable[[str, int, int], int] = getattr(through, "add_slices", review.add)
+    for one in kept.findings:
+        state, name, rows = one.get("state", ""), one.get("name", ""), tuple(one.get("slices") or ())
+        if not state and not name:
+            continue
+        places = {(f.name, review.rows_of(id)): id for id, f in review.findings.items()}
+        id = places.get((str(one.get("model_class", "")), rows))
+        if id is None:
+            try:
+                id = add(str(one.get("model_class", "")), int(rows[0]), int(rows[1]))
+            except (InputError, IndexError, ValueError):
+                lost += 1
+                continue
+        if name:
+            through.relabel(id, str(name))
+        if state in STATES:
+            through.decide(id, state)
+    return [f"{lost} decisions are on slices that this table does not have; they were left out."] if lost else []
 
 
 def read_case(folder: str | Path, monitor: Monitor | None = None) -> CaseReview | None:
@@ -200,6 +230,13 @@ def save_version(folder: str | Path, kept: CaseReview, segmentation: Segmentatio
     kept.versions.append(version)
     write_case(folder, kept)
     return version
+
+
+def save_slices(folder: str | Path, kept: CaseReview, review: SliceReview) -> Path:
+    """Write what the reader says of each slice (`SliceReview.answers`), and the case. Raises `OutputError`."""
+    path = save_text(Path(folder) / SLICES, review.answers().to_csv())
+    write_case(folder, kept)
+    return path
 
 
 def load_version(folder: str | Path, kept: CaseReview, number: int) -> Segmentation:

@@ -1,8 +1,7 @@
 """The cases a reader goes through: image and mask of each, found in a folder, a table, or the output of a batch.
 
-A case is called after its file or folder, never after what a file says inside. A BIDS layout (bids-specification:
-``sub-*/[ses-*/]anat/*_<suffix>.nii.gz``, derivatives with ``_dseg``, ``_mask`` or ``_label-*``) is one that file names
-explain, so it needs no rules of its own beyond them.
+A case is called after its file or folder, never after what a file says inside. Which mask belongs to which image is
+told by names (`pairing`); a result of a classifier is a case without a mask, with a table of slices.
 """
 
 from __future__ import annotations
@@ -11,32 +10,30 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..io.slice_scores import FILE as SLICES
+from ..io.slice_scores import is_slice_table
 from ..monitor import Monitor
 from ..result import text_of_csv
 from .case_file import FILE, RATINGS, CaseReview, read_case
+from .pairing import SUFFIXES, key_of, pair, stem_of
 
-_SUFFIXES = (".seg.nrrd", ".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".dcm")
 _RUN = "segmentation.seg.nrrd"
-_LIST = "list.json"
-#: Words at the end of a file's name (before the suffix) that say it is a mask.
-_MASK_WORD = re.compile(
-    r"[ _.-]+(seg|segmentation|dseg|mask|masks|label|labels|label-[A-Za-z0-9]+|lesion|lesions)$", re.I
-)
-#: Words that say which kind of image it is; left out when a mask looks for its image.
-_SUFFIX_WORD = re.compile(r"[ _.-]+(flair|t1w|t2w|t1|t2|pd|ct|mr|image|img|bold|dwi|0000)$", re.I)
-_ENTITY = re.compile(r"_(space|desc|res|label|den|hemi)-[A-Za-z0-9]+")
+_LIST, _BATCH = "list.json", "cases.csv"
 _IMAGE, _MASK = ("image", "filename", "volume", "case"), ("mask", "mask_filename", "segmentation")
+_SLICES = "slices"
 
 
 @dataclass(frozen=True)
 class Case:
     """``mask``: None where the case is to be run first. ``name``: unique in its list. Paths are absolute.
 
+    ``slices``: the table of a classifier's result, whose findings are slices; None where masks are reviewed.
     ``series``: UID of the DICOM series that is meant, where ``image`` is a folder of several and a table says it.
     """
 
@@ -44,13 +41,23 @@ class Case:
     image: Path | None
     mask: Path | None = None
     series: str = ""
+    slices: Path | None = None
+
+    @property
+    def result(self) -> Path | None:
+        """What was made of the image: its mask, or the table of its slices."""
+        return self.mask or self.slices
 
 
-def find_cases(source: str | Path, monitor: Monitor | None = None) -> list[Case]:
-    """The cases of a folder or CSV file, by name. Raises `InputError` where there are none."""
+def find_cases(source: str | Path, monitor: Monitor | None = None, *, images: str = "", masks: str = "") -> list[Case]:
+    """The cases of a folder or CSV file, by name. Raises `InputError` where there are none.
+
+    ``images``, ``masks``: patterns of names in a folder (`pairing.Pattern`), for names that do not say what they are.
+    ``monitor``: is told what names left open, and how many images and masks have no partner.
+    """
     path = Path(source).resolve()
     if path.is_dir():
-        found = _of_folder(path, monitor)
+        found = _of_folder(path, monitor or Monitor(), images, masks)
     elif path.suffix.lower() in (".csv", ".tsv"):
         found = _of_table(path)
     else:
@@ -75,16 +82,16 @@ def with_unique_names(cases: Iterable[Case]) -> list[Case]:
 
 def give_images(cases: Iterable[Case], folder: str | Path) -> list[Case]:
     """Cases without an image (results of a batch) get the one of their name from ``folder`` and its sub-folders."""
-    images = [case for case in _of_folder(Path(folder).resolve(), None) if case.image is not None]
+    images = [case for case in _of_folder(Path(folder).resolve(), Monitor(), "", "") if case.image is not None]
     found: dict[str, Path | None] = {}
-    for of in (str.casefold, _key):  # the very name counts more than what it has in common with others
+    for of in (str.casefold, key_of):  # the very name counts more than what it has in common with others
         for case in images:
-            for name in (case.name, _stem(case.image)):  # type: ignore[arg-type]
+            for name in (case.name, stem_of(case.image)):  # type: ignore[arg-type]
                 found.setdefault(of(name), case.image)
     given = []
     for case in cases:
-        names = [case.name, case.mask.parent.name] if case.mask is not None else []
-        keys = [*map(str.casefold, names), *map(_key, names)]
+        names = [case.name, case.result.parent.name] if case.result is not None else []
+        keys = [*map(str.casefold, names), *map(key_of, names)]
         image = case.image or next((found[key] for key in keys if key in found), None)
         given.append(replace(case, image=image))
     return given
@@ -115,25 +122,34 @@ def reader_folder(root: str | Path, reader: str = "") -> Path:
 # -- folders --------------------------------------------------------------------------------------------------
 
 
-def _stem(path: Path) -> str:
-    low = path.name.lower()
-    return next((path.name[: -len(s)] for s in _SUFFIXES if low.endswith(s)), path.stem)
+def _of_folder(folder: Path, monitor: Monitor, image_names: str, mask_names: str) -> list[Case]:
+    by_name = image_names.strip() or mask_names.strip()
+    if not by_name and (listed := _of_batch(folder / _BATCH, monitor)):
+        return listed
+    files, series, runs = _files_in(folder)
+    found = pair(files, folder, series, images=image_names, masks=mask_names)
+    masks_of: Counter[Path] = Counter(image for image, mask in found.pairs if image is not None and mask is not None)
+    cases = []
+    for image, mask in found.pairs:
+        if image is None:
+            assert mask is not None
+            cases.append(Case(stem_of(mask), None, mask))
+        elif mask is not None and masks_of[image] > 1:
+            cases.append(Case(stem_of(mask), image, mask))
+        else:
+            cases.append(_case(image, folder, mask))
+    cases = _with_runs(cases, runs, folder)
+    for sentence in found.told:
+        monitor.warn(sentence)
+    return sorted(cases, key=lambda c: _natural(c.name))
 
 
-def _key(stem: str) -> str:
-    """What the file names of an image and of its mask have in common."""
-    key = _MASK_WORD.sub("", _ENTITY.sub("", stem))
-    return _SUFFIX_WORD.sub("", _ENTITY.sub("", key)).casefold()
-
-
-def _is_mask(path: Path) -> bool:
-    return path.name.lower().endswith(".seg.nrrd") or bool(_MASK_WORD.search(_stem(path)))
-
-
-def _of_folder(folder: Path, monitor: Monitor | None) -> list[Case]:
+def _files_in(folder: Path) -> tuple[list[Path], list[Path], list[Path]]:
+    """Image files, folders of DICOM images, and results of runs (masks, tables of slices) below a folder."""
     files, series = [], []
     paths = sorted(folder.rglob("*"))
     reviews = {p.parent for p in paths if p.name == _LIST and p.parent != folder}
+    runs = {}
     for path in paths:
         inside = path.relative_to(folder).parts
         if any(part.startswith(".") for part in inside) or "versions" in inside[:-1] or not path.is_file():
@@ -141,35 +157,46 @@ def _of_folder(folder: Path, monitor: Monitor | None) -> list[Case]:
         if not reviews.isdisjoint(path.parents):  # masks that were made for a list, kept with its reviews
             continue
         low = path.name.lower()
-        if low.endswith(".dcm"):
+        if low == _RUN or (low == SLICES and path.parent not in runs and is_slice_table(path)):
+            runs[path.parent] = path
+        elif low.endswith(".dcm"):
             if path.parent not in series:
                 series.append(path.parent)
-        elif low.endswith(_SUFFIXES) and low != "reviewed.seg.nrrd":
+        elif low.endswith(SUFFIXES) and low != "reviewed.seg.nrrd":
             files.append(path)
-    runs = [p for p in files if p.name == _RUN]
-    in_run = {p.parent for p in runs}
-    found = [Case(_run_name(p, folder), _run_image(p.parent), p) for p in runs]
-    files = [p for p in files if p.parent not in in_run]
-    masks, images = [p for p in files if _is_mask(p)], [p for p in files if not _is_mask(p)]
-    if not masks and not found:
-        bare = [*(_case(p, folder, None) for p in images), *(Case(_name(p, folder), p) for p in series)]
-        return sorted(bare, key=lambda c: _natural(c.name))
-    used: set[Path] = set()
-    for mask in masks:
-        partners = [p for p in images if _key(_stem(p)) == _key(_stem(mask))]
-        near = [p for p in partners if p.parent == mask.parent] or partners
-        if not near and (alone := [p for p in images if p.parent == mask.parent]) and len(alone) == 1:
-            near = alone
-        if len(near) > 1 and monitor is not None:
-            monitor.note(f"{mask.name} fits {len(near)} images; {near[0].name} was taken.")
-        image = near[0] if near else None
-        if image is None and monitor is not None:
-            monitor.warn(f"{mask.name} has no image of its name in {folder.name}; it is shown without one.")
-        if image is not None:
-            used.add(image)
-        found.append(_case(image or mask, folder, mask) if image else Case(_stem(mask), None, mask))
-    found += [_case(p, folder, None) for p in images if p not in used]
-    return sorted([*found, *(Case(_name(p, folder), p) for p in series)], key=lambda c: _natural(c.name))
+    return [p for p in files if not runs.keys() & {p.parent, p.parent.parent}], series, list(runs.values())
+
+
+def _with_runs(cases: list[Case], runs: Sequence[Path], folder: Path) -> list[Case]:
+    """``cases`` with results of runs: of an image without a mask where one has the run's name, else by themselves."""
+    bare: dict[str, list[Case]] = {}
+    for case in cases:
+        if case.mask is None and case.image is not None:
+            bare.setdefault(key_of(stem_of(case.image)), []).append(case)
+    for path in runs:
+        mask, slices = (None, path) if path.name.lower() == SLICES else (path, None)
+        image = _run_image(path.parent)
+        same = bare.get(key_of(path.parent.name), []) if image is None else []
+        if len(same) == 1 and same[0] in cases:
+            cases[cases.index(same[0])] = replace(same[0], mask=mask, slices=slices)
+        else:
+            cases.append(Case(_name(path.parent, folder), image, mask, slices=slices))
+    return cases
+
+
+def _of_batch(table: Path, monitor: Monitor) -> list[Case]:
+    """The cases that a batch or a cohort wrote down in its output folder; none where it did not."""
+    try:
+        columns = set(read_rows(table)[0]) if table.is_file() else set()
+    except (InputError, IndexError):
+        return []
+    if not {"case", "image"} <= columns or columns.isdisjoint({"mask", _SLICES, "oddness"}):
+        return []
+    try:
+        return _of_table(table)
+    except InputError as error:
+        monitor.warn(f"{error} Results were looked for in the folder instead.")
+        return []
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
@@ -183,21 +210,17 @@ def _name(path: Path, folder: Path) -> str:
 
 def _case(image: Path, folder: Path, mask: Path | None) -> Case:
     """A file is called after its folder too where its own name says little (``flair.nii.gz`` of each patient)."""
-    stem, inside = _stem(image), image.relative_to(folder).parts[:-1]
+    if image.is_dir():
+        return Case(_name(image, folder), image, mask)
+    stem, inside = stem_of(image), image.relative_to(folder).parts[:-1]
     plain = inside and not stem.startswith("sub-") and not any(c.isdigit() for c in stem)
     return Case("_".join([*inside, stem]) if plain else stem, image, mask)
 
 
-def _run_name(path: Path, folder: Path) -> str:
-    return _name(path.parent, folder)
-
-
 def _run_image(folder: Path) -> Path | None:
     """The image a run was made of, where its folder keeps one."""
-    kept = [
-        p for p in sorted(folder.iterdir()) if p.is_file() and p.name.lower().endswith(_SUFFIXES) and not _is_mask(p)
-    ]
-    named = [p for p in kept if _stem(p).lower() in ("input", "image", "volume")]
+    kept = [p for p in sorted(folder.iterdir()) if p.is_file() and p.name.lower().endswith(SUFFIXES)]
+    named = [p for p in kept if stem_of(p).lower() in ("input", "image", "volume")]
     return named[0] if named else None
 
 
@@ -228,17 +251,18 @@ def _of_table(path: Path) -> list[Case]:
     columns = list(rows[0]) if rows else []
     image = next((c for c in _IMAGE if c in columns), None)
     mask = next((c for c in _MASK if c in columns), None)
-    if image is None and mask is None:
+    slices = _SLICES if _SLICES in columns else None
+    if image is None and mask is None and slices is None:
         raise InputError(f"{path.name} needs the columns image and mask; it has {', '.join(columns) or 'none'}.")
     found, missing = [], []
     for row in rows:
-        places = [_place(path, row.get(column, "") if column else "") for column in (image, mask)]
-        if places == [None, None]:
+        places = [_place(path, row.get(column, "") if column else "") for column in (image, mask, slices)]
+        if not any(places):
             continue
         missing += [p.name for p in places if p is not None and not _is_there(p)]
-        first = places[0] or places[1]
-        assert first is not None
-        found.append(Case(row.get("case") or _stem(first), places[0], places[1], row.get("series", "")))
+        first = next(filter(None, places))
+        name = row.get("case") or stem_of(first)
+        found.append(Case(name, places[0], places[1], row.get("series", ""), None if places[1] else places[2]))
     if missing:
         listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise InputError(f"{path.name} names {len(missing)} files that are not there: {listed}.")
@@ -270,7 +294,7 @@ def states(
     kept = []
     for case in cases:
         one = read_case(case_folder(root, case.name, reader), monitor)
-        image, mask = ("" if p is None else p.name for p in (case.image, case.mask))
+        image, mask = ("" if p is None else p.name for p in (case.image, case.result))
         kept.append(one or CaseReview(case.name, image, mask, reader=reader))
     return kept
 

@@ -46,6 +46,10 @@ _FINDING = {
         "state": {"enum": ["", *STATES], "description": "The decision; empty where there is none."},
         "name": {**_TEXT, "description": "The class that the reader gave it; empty where it keeps its own."},
         "added": {"type": "boolean", "description": "Drawn by the reader."},
+        "slices": {
+            "type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 2, "maxItems": 2,
+            "description": "Of a classifier: the rows of its table that the finding covers, from 0, half-open.",
+        },
     },
 }  # fmt: skip
 _VERSION_SAVED = {

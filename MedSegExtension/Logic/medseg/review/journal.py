@@ -23,6 +23,7 @@ from ..errors import InputError, OutputError
 from ..geometry.components import Box, difference
 from ..output.files import not_written, save_text
 from .decisions import Review
+from .slices import SliceReview
 
 FILE = "steps.jsonl"
 _VERSION = 1
@@ -84,6 +85,30 @@ class Journal:
         new = self.review.edited_in(layer, box, drawn)
         self._write({"draw": {"layer": layer, **_packed(drawn, box)}})
         return new
+
+    def add_slices(self, name: str, start: int, stop: int) -> int:
+        """As `slices.SliceReview.add`."""
+        id = self._of_slices().add(name, start, stop)
+        self._write({"add": [name, start, stop]})
+        return id
+
+    def stretch(self, id: int, start: int, stop: int) -> None:
+        """As `slices.SliceReview.stretch`; where nothing differs nothing is done."""
+        review = self._of_slices()
+        if (start, stop) != review.rows_of(id):
+            review.stretch(id, start, stop)
+            self._write({"stretch": [id, start, stop]})
+
+    def at_threshold(self, threshold: float) -> None:
+        """As `slices.SliceReview.at_threshold`."""
+        review = self._of_slices()
+        before = review.steps
+        review.at_threshold(threshold)
+        if review.steps != before:
+            self._write({"threshold": threshold})
+
+    def _of_slices(self) -> SliceReview:
+        return _of_slices(self.review)
 
     def undo(self) -> bool:
         """As `Review.undo`."""
@@ -221,11 +246,26 @@ def _packed(labels: npt.NDArray[Any], box: Box) -> dict[str, Any]:
     return {"box": [[s.start, s.stop] for s in box], "type": labels.dtype.str, "labels": packed}
 
 
+def _of_slices(review: Review) -> SliceReview:
+    """The review of a classifier's slices. Raises `InputError` where it is one of masks."""
+    if not isinstance(review, SliceReview):
+        raise InputError("A mask has no slices with scores.")
+    return review
+
+
 def _again(review: Review, step: dict[str, Any]) -> None:
     if "decide" in step:
         review.decide(int(step["decide"][0]), step["decide"][1])
     elif "relabel" in step:
         review.relabel(int(step["relabel"][0]), str(step["relabel"][1]))
+    elif "add" in step:
+        name, start, stop = step["add"]
+        _of_slices(review).add(str(name), int(start), int(stop))
+    elif "stretch" in step:
+        id, start, stop = map(int, step["stretch"])
+        _of_slices(review).stretch(id, start, stop)
+    elif "threshold" in step:
+        _of_slices(review).at_threshold(float(step["threshold"]))
     elif "draw" in step:
         drawn = step["draw"]
         layer, box = int(drawn["layer"]), tuple(slice(int(a), int(b)) for a, b in drawn["box"])

@@ -22,7 +22,8 @@ _VERSION = 1
 class Place:
     """``kind``: of the source (files, database). ``source``: its path, "" where it has none; ``images``: a folder of
 
-    the images that go with it, "" where it has its own. ``number``: of the case, from 1.
+    the images that go with it, "" where it has its own. ``number``: of the case, from 1. ``image_names``,
+    ``mask_names``: patterns of names that the reader gave for a folder.
     """
 
     kind: str
@@ -32,6 +33,8 @@ class Place:
     case: str = ""
     number: int = 0
     count: int = 0
+    image_names: str = ""
+    mask_names: str = ""
 
 
 def write_place(root: str | Path, place: Place) -> None:
@@ -49,7 +52,15 @@ def read_place(root: str | Path) -> Place | None:
         place = Place(**values)
     except TypeError:
         return None
-    texts = (place.kind, place.source, place.images, place.reader, place.case)
+    texts = (
+        place.kind,
+        place.source,
+        place.images,
+        place.reader,
+        place.case,
+        place.image_names,
+        place.mask_names,
+    )
     good = all(isinstance(t, str) for t in texts) and all(isinstance(n, int) for n in (place.number, place.count))
     return place if good else None
 

@@ -72,7 +72,7 @@ class WorkList:
 
     def _read(self, n: int) -> CaseReview:
         case = self.cases[n]
-        image, mask = ("" if p is None else p.name for p in (case.image, case.mask))
+        image, mask = ("" if p is None else p.name for p in (case.image, case.result))
         new = CaseReview(case.name, image, mask, reader=self.reader)
         monitor = Monitor()
         try:

@@ -1,9 +1,9 @@
 """A process that reads one case, image and mask, for Slicer's own: arrays in files that both map, the rest as JSON.
 
-A request is a line on stdin, ``{"image": PATH, "mask": PATH, "series": UID, "folder": PATH}`` (any but the last may be
-empty); each is answered with one line on stdout. ``{"save": PATH, "result": ..., "model": ID, "folder": PATH}`` asks
-for the masks of a result to be packed into a file, which would stop Slicer for a while. Nothing is needed but what a
-plain 3D Slicer has.
+A request is a line on stdin, ``{"image": PATH, "mask": PATH, "slices": PATH, "series": UID, "folder": PATH}`` (any but
+the last may be empty); each is answered with one line on stdout. ``{"save": PATH, "result": ..., "model": ID, "folder":
+PATH}`` asks for the masks of a result to be packed into a file, which would stop Slicer for a while. Nothing is
+needed but what a plain 3D Slicer has.
 """
 
 from __future__ import annotations
@@ -18,34 +18,46 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, MedSegError
+from ..geometry.grid import Grid
 from ..geometry.volume import Volume
 from ..io.files import read_volume
 from ..io.segmentations import Segmentation, read_segmentation
+from ..io.slice_scores import POSITION, read_slices
 from ..monitor import Monitor
-from ..output.files import save_segmentation
-from ..result import Layer, Result
+from ..output.files import file_name, save_segmentation
+from ..result import Column, Layer, Result, Table
 from .transfer import result_from, result_message, save_array, volume_message
 
 #: Percentiles of the voxels that the first window goes from and to, and how many voxels are looked at.
 _WINDOW, _LOOKED_AT = (0.1, 99.9), 2_000_000
 
 
-def read_for_slicer(image: str, mask: str, series: str, folder: Path) -> dict[str, Any]:
+def read_for_slicer(image: str, mask: str, series: str, folder: Path, slices: str = "") -> dict[str, Any]:
     """Read a case and write its arrays into ``folder``; the message that `case_from` of the panel understands.
+
+    ``slices``: the table of a classifier's result, where there is one and no mask.
 
     A mask on another grid is brought onto the image's (exactly where the lattices coincide, else nearest neighbour),
     which is told. Without an image the mask itself is what is seen. Raises `MedSegError`.
     """
     monitor = Monitor()
     masks = read_segmentation(mask, monitor=monitor) if mask else None
+    table, model = read_slices(slices) if slices else (None, "")
     if image:
         volume = _scalar(read_volume(image, series=series or None, monitor=monitor))
     elif masks is not None:
         volume = Volume(_union(masks), masks.grid, None, masks.name)
         monitor.warn(f"{masks.name} has no image, so the mask itself is shown as one.")
+    elif table is not None:
+        raise InputError(
+            "The scores of slices are there, but the image they are of is not in the list; open the "
+            "results with the folder of their images."
+        )
     else:
         raise InputError("The case has neither image nor mask.")
+    maps, lesions = {}, None
     if masks is not None:
+        maps, lesions = _maps_beside(Path(mask), masks, volume.grid, monitor), _lesions_beside(Path(mask))
         masks = _on_grid_of(volume, masks, monitor)
     volume = replace(volume, array=np.ascontiguousarray(volume.array), stack=None)
     message: dict[str, Any] = {
@@ -53,12 +65,63 @@ def read_for_slicer(image: str, mask: str, series: str, folder: Path) -> dict[st
         "volume": volume_message(volume, save_array(volume.array, folder, "volume.raw")),
         "window": _window(volume),
         "masks": None,
+        "slices": None,
         "told": [*monitor.warnings, *monitor.notes],
     }
     if masks is not None:
-        result = Result(masks.grid, masks.layers, provenance={"name": masks.name, "model": masks.model_id})
+        tables = {} if lesions is None else {"lesions": lesions}
+        origin = {"name": masks.name, "model": masks.model_id}
+        result = Result(masks.grid, masks.layers, maps, tables, provenance=origin)
         message["masks"] = result_message(result, folder)
+    if table is not None:
+        _check_place(table, volume, monitor)
+        scores = Result(volume.grid, tables={"slices": table}, provenance={"name": table.name, "model": model})
+        message["slices"] = result_message(scores, folder)
+        message["told"] = [*monitor.warnings, *monitor.notes]
     return message
+
+
+def _maps_beside(mask: Path, masks: Segmentation, grid: Grid, monitor: Monitor) -> dict[str, np.ndarray[Any, Any]]:
+    """Class -> probability map (K, J, I) that a run kept beside its mask, 16-bit fixed point; on other grids none."""
+    kept = (mask if mask.is_dir() else mask.parent) / "probabilities"
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for name in (c.name for c in masks.classes):
+        path = kept / f"{file_name(name)}.nii.gz"
+        if not path.is_file():
+            continue
+        try:
+            volume = read_volume(path)
+        except MedSegError as error:
+            monitor.warn(f"{error} The threshold of {name} cannot be changed.")
+            continue
+        if not volume.grid.same_as(grid):
+            monitor.warn(f"{path.name} lies on another grid than the image; the threshold of {name} cannot be changed.")
+            continue
+        found[name] = np.rint(np.clip(volume.array, 0, 1) * np.float32(np.iinfo(np.uint16).max)).astype(np.uint16)
+    return found
+
+
+def _lesions_beside(mask: Path) -> Table | None:
+    """The table of lesions that a run kept beside its mask: it names regions. None where there is none to be read."""
+    folder = mask if mask.is_dir() else mask.parent
+    try:
+        columns = json.loads((folder / "result.json").read_text(encoding="utf-8"))["tables"]["lesions"]
+        described = tuple(Column(str(c["name"]), c["type"], str(c["unit"])) for c in columns)
+        return Table.from_csv("lesions", described, (folder / "lesions.csv").read_text(encoding="utf-8"))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+
+
+def _check_place(table: Table, volume: Volume, monitor: Monitor) -> None:
+    """Tell where slices lie outside of the image: then they are of another one."""
+    flip = np.array([-1.0, -1.0, 1.0])
+    centres = np.array([table.column(axis) for axis in POSITION], float).T * flip
+    index = np.array([volume.grid.to_index(centre) for centre in centres]).reshape(-1, 3)
+    outside = np.any((index < -1) | (index > np.array(volume.grid.size)), axis=1)
+    if outside.any():
+        monitor.warn(
+            f"{int(outside.sum())} of {len(centres)} slices lie outside of {volume.name}; do the scores belong to it?"
+        )
 
 
 def _scalar(volume: Volume) -> Volume:
@@ -122,7 +185,8 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     try:
         if "save" in request:
             return save_for_slicer(request["save"], request["result"], request["model"], Path(request["folder"]))
-        return read_for_slicer(request["image"], request["mask"], request["series"], Path(request["folder"]))
+        image, mask, series = (str(request[name]) for name in ("image", "mask", "series"))
+        return read_for_slicer(image, mask, series, Path(request["folder"]), str(request.get("slices", "")))
     except MedSegError as error:
         words = str(error)
     except OSError as error:

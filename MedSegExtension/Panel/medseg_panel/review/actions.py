@@ -19,11 +19,22 @@ from .rendering import drawn_once
 _KEYS_OF_EFFECTS = {"Draw": ("A", "X")}
 
 
+class Slices(Protocol):
+    """What is done with the slice in view, where findings are slices (`slice_work.SliceWork`)."""
+
+    def add(self) -> None: ...
+
+    def end_here(self, *, first: bool) -> None: ...
+
+
 class Desk(Protocol):
     """The tab, as its parts see it. ``reviewing``: the open case, None where there is none."""
 
     reviewing: Any
     list: FindingsList
+
+    @property
+    def slices(self) -> Slices: ...
 
     def go(self, id: int) -> None:
         """Show a finding in all views."""
@@ -57,7 +68,13 @@ class Actions:
                 Key("P", _("previous finding"), lambda: self.step(-1)),
                 Key("H", _("held: only the image is seen"), held.pressed, held=True),
                 Key("E", _("correct the finding in the Segment Editor"), self.correct),
-                Key("D", _("draw a finding that was missed"), self.add_missed),
+                Key(
+                    "D",
+                    _("draw a finding that was missed; of a classifier: it is on the slice in view"),
+                    self.add_missed,
+                ),
+                Key("F", _("of a classifier: the finding begins at the slice in view"), lambda: self._end(first=True)),
+                Key("T", _("it ends there"), lambda: self._end(first=False)),
                 Key("Z", _("undo, without limit"), self.undo),
                 Key("Y", _("redo"), self.redo),
                 Key("S", _("save a version"), desk.save),
@@ -84,8 +101,10 @@ class Actions:
         reviewing = self._desk.reviewing
         for widget in self._decisions:
             widget.enabled = reviewing is not None and bool(reviewing.review.findings)
-        for widget in (self.correct_button, self.missed_button):
-            widget.enabled = reviewing is not None and reviewing.shown is not None
+        of_slices = reviewing is not None and reviewing.of_slices
+        self.correct_button.enabled = reviewing is not None and reviewing.shown is not None
+        self.correct_button.visible = not of_slices
+        self.missed_button.enabled = self.correct_button.enabled or of_slices
         self.undo_button.enabled = reviewing is not None and reviewing.review.can_undo
         self.redo_button.enabled = reviewing is not None and reviewing.review.can_redo
 
@@ -164,8 +183,13 @@ class Actions:
     def add_missed(self) -> None:
         """Open the Segment Editor to draw a finding that is not in the list."""
         reviewing = self._desk.reviewing
-        if reviewing is not None and reviewing.shown is not None:
+        if reviewing is not None and reviewing.of_slices:
+            self._desk.slices.add()
+        elif reviewing is not None and reviewing.shown is not None:
             self._edit(reviewing.segment_to_add(), 10.0, None)
+
+    def _end(self, *, first: bool) -> None:
+        self._desk.slices.end_here(first=first)
 
     def _edit(self, segment: str, size: float, intensities: tuple[float, float] | None) -> None:
         reviewing = self._desk.reviewing

@@ -19,6 +19,7 @@ from .case_table import CaseTable
 from .host import ReviewHost
 from .keys import Key, Keys
 from .layout import button, row
+from .names_row import NamesRow
 from .rating import RatingSection
 
 _READER_SETTING = "MedSeg/ReviewReader"
@@ -92,6 +93,8 @@ class CaseList:
         inside.setSpacing(2)
         self.table = CaseTable(self.open, self.update)
         inside.addWidget(self.table.widget)
+        self.names = NamesRow(self.open_by_names)
+        inside.addWidget(self.names.widget)
         self.reader = qt.QLineEdit()
         self.reader.maxLength = 8
         self.reader.setPlaceholderText(_("Reader's initials"))
@@ -117,37 +120,51 @@ class CaseList:
 
     def open_batch(self) -> None:
         """Open the results of a batch; where they lie apart from the images, the folder of those is asked for."""
+        from .case_sources import names_its_images
+
         folder = self._dialogs.folder(_("Output folder of the batch"))
-        images = self._dialogs.folder(_("Folder of the images of the batch")) if folder else ""
         if folder:
-            self.open_files(folder, images)
+            known = names_its_images(folder)
+            self.open_files(folder, "" if known else self._dialogs.folder(_("Folder of the images of the batch")))
 
     def open_table(self) -> None:
         """Open the cases of a CSV."""
         if file := self._dialogs.open_file(_("Table of images and masks"), TABLES):
             self.open_files(file)
 
-    def open_files(self, path: str, images: str = "") -> bool:
-        """Open the cases of a folder or table; False where there are none, which is told."""
-        return self._open_source("files", path, images)
+    def open_files(self, path: str, images: str = "", *, image_names: str = "", mask_names: str = "") -> bool:
+        """Open the cases of a folder or table; False where there are none, which is told.
+
+        ``image_names``, ``mask_names``: patterns of names in a folder, where they do not speak for themselves."""
+        return self._open_source("files", path, images, names=(image_names, mask_names))
 
     def open_database(self) -> bool:
         """Open the image series of Slicer's DICOM database."""
         return self._open_source("database")
 
-    def _open_source(self, kind: str, place: str = "", images: str = "", case: str = "") -> bool:
+    def open_by_names(self, image_names: str, mask_names: str) -> bool:
+        """Open the cases of the same folder again, by patterns of their names."""
+        source = self.session.source if self.session is not None else None
+        if source is None or not source.by_names:
+            return False
+        return self._open_source(source.kind, source.place, source.images, names=(image_names, mask_names))
+
+    def _open_source(
+        self, kind: str, place: str = "", images: str = "", case: str = "", names: tuple[str, str] = ("", "")
+    ) -> bool:
         from .case_session import CaseSession
         from .case_sources import open_source
 
-        self.close_list(forget=False)
         slicer.app.setOverrideCursor(qt.QCursor(qt.Qt.WaitCursor))
         try:
-            source = open_source(kind, place, images)
+            source = open_source(kind, place, images, *names)
         except MedSegError as error:
             self._dialogs.error(str(error))
+            self.names.show(self.session.source if self.session is not None else None)
             return False
         finally:
             slicer.app.restoreOverrideCursor()
+        self.close_list(forget=False)
         try:
             folder = self._list_folder(source)
         except MedSegError as error:
@@ -159,6 +176,7 @@ class CaseList:
         )
         self._offered = None
         self.words = " ".join(source.told)
+        self.names.show(source)
         self.menu.read_form()
         self.table.show(self.session)
         self.section.collapsed = False
@@ -208,7 +226,8 @@ class CaseList:
         place, self._offered = self._offered, None
         if place is not None:
             self.reader.text = place.reader
-            self._open_source(place.kind, place.source, place.images, place.case)
+            names = (place.image_names, place.mask_names)
+            self._open_source(place.kind, place.source, place.images, place.case, names)
         self.update()
 
     def _look_for_place(self) -> None:
@@ -292,7 +311,8 @@ class CaseList:
         slicer.app.userSettings().setValue(_READER_SETTING, initials)
         if self.session is not None and self.session.list.reader != initials:
             source = self.session.source
-            self._open_source(source.kind, source.place, source.images)
+            names = (source.image_names, source.mask_names)
+            self._open_source(source.kind, source.place, source.images, names=names)
 
     # -- the tab ------------------------------------------------------------------------------------------------
 

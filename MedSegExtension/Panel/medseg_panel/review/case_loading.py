@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from slicer.i18n import tr as _
 
 from medseg.geometry.volume import Volume
 from medseg.io.segmentations import Segmentation
-from medseg.result import Result
+from medseg.result import Result, Table
 from medseg.worker.transfer import result_from, result_message, volume_from
 from medseg_mrml import node_from_volume
 
@@ -39,16 +39,20 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class Files:
-    """What a case is read from. ``series``: UID, where ``image`` is a folder of several. Paths may be None."""
+    """What a case is read from. ``series``: UID, where ``image`` is a folder of several. Paths may be None.
+
+    ``slices``: the table of a classifier's result, in a mask's place.
+    """
 
     image: Path | None
     mask: Path | None
     series: str = ""
+    slices: Path | None = None
 
     def stamp(self) -> Stamp:
         """What changes when a file changes: names, sizes, times."""
         found = []
-        for path in (self.image, self.mask):
+        for path in (self.image, self.mask, self.slices):
             if path is None:
                 continue
             several = sorted(path.iterdir())[:_MOST_FILES] if path.is_dir() else [path]
@@ -61,12 +65,20 @@ class Files:
 
 @dataclass(frozen=True, eq=False)
 class ReadCase:
-    """What was read. ``masks``: None where the case has none. ``window``: (low, high). ``told``: sentences."""
+    """What was read. ``masks``: None where the case has none. ``window``: (low, high). ``told``: sentences.
+
+    ``slices``: a classifier's scores, of the model ``model``, in the place of masks. ``maps``: class -> probability map
+    on the grid of the masks; ``lesions``: the table of the run that made them.
+    """
 
     volume: Volume
     masks: Segmentation | None
     window: tuple[float, float] | None
     told: list[str] = field(default_factory=list)
+    slices: Table | None = None
+    model: str = ""
+    maps: Mapping[str, Any] = field(default_factory=dict)
+    lesions: Table | None = None
 
 
 class Reading:
@@ -95,7 +107,8 @@ class Reading:
 
     def request(self) -> dict[str, Any]:
         """What the process is asked."""
-        paths = {"image": self.files.image, "mask": self.files.mask, "folder": self.folder}
+        files = self.files
+        paths = {"image": files.image, "mask": files.mask, "slices": files.slices, "folder": self.folder}
         return {name: str(path or "") for name, path in paths.items()} | {"series": self.files.series}
 
     def answer(self, message: dict[str, Any]) -> None:
@@ -275,17 +288,26 @@ def remove_volume(node: Any, scene: Any) -> None:
 
 
 def _case_from(message: dict[str, Any], folder: Path) -> ReadCase:
-    masks = None
+    masks, maps, lesions = None, {}, None
     if message["masks"] is not None:
         result = result_from(message["masks"], folder)
         origin = result.provenance
         masks = Segmentation(result.grid, result.layers, str(origin["name"]), str(origin["model"]))
+        maps, lesions = dict(result.probabilities), result.tables.get("lesions")
+    slices, model = None, masks.model_id if masks is not None else ""
+    if message.get("slices") is not None:
+        scores = result_from(message["slices"], folder)
+        slices, model = scores.tables["slices"], str(scores.provenance["model"])
     window = message["window"]
     return ReadCase(
         volume_from(message["volume"], folder),
         masks,
         (float(window[0]), float(window[1])) if window is not None else None,
         [str(sentence) for sentence in message["told"]],
+        slices,
+        model,
+        maps,
+        lesions,
     )
 
 

@@ -22,6 +22,7 @@ class _Cases(Protocol):
 
     session: Any
     table: Any
+    names: Any
     words: str
 
     def open_folder(self) -> None: ...
@@ -51,7 +52,7 @@ class CaseMenu:
         add_action(self.menu, _("Open a folder..."), cases.open_folder, tip)
         tip = _("A table with the columns image and mask; paths may be relative to it.")
         add_action(self.menu, _("Open a table (CSV)..."), cases.open_table, tip)
-        tip = _("The output folder of medseg run on many images.")
+        tip = _("The output folder of medseg run on many images, or of medseg cohort; classifiers' too.")
         add_action(self.menu, _("Open the results of a batch..."), cases.open_batch, tip)
         add_action(self.menu, _("Open Slicer's DICOM database"), cases.open_database)
         self.menu.addSeparator()
@@ -59,6 +60,8 @@ class CaseMenu:
         run = add_action(self.menu, _("Run the model where masks are missing"), self.run_missing, tip)
         self._stop = add_action(self.menu, _("Stop these runs"), self.stop_runs)
         self.menu.addSeparator()
+        tip = _("Which files of the folder are images and which masks, where their names do not say it.")
+        names = add_action(self.menu, _("Names of images and masks..."), lambda: cases.names.ask(), tip)
         tip = _("Further questions about each case, from a JSON file.")
         form = add_action(self.menu, _("Further questions..."), self.choose_form, tip)
         tip = _("Ratings, decisions and masks of two readers compared; the list then shows where they differ.")
@@ -67,6 +70,7 @@ class CaseMenu:
         given = add_action(self.menu, _("Export for SegmentationReview..."), self.export_peer)
         self.menu.addSeparator()
         close = add_action(self.menu, _("Close the list"), lambda: cases.close_list())
+        self._names = names
         self._of_list = (run, form, agree, taken, given, close)
 
     def update(self, is_open: bool, running: bool) -> None:
@@ -74,6 +78,7 @@ class CaseMenu:
         for action in self._of_list:
             action.enabled = is_open
         self._stop.enabled = running
+        self._names.enabled = is_open and self._cases.session.source.by_names
 
     def run_missing(self) -> None:
         """Run the chosen model on all cases without a mask, in the background."""

@@ -16,6 +16,13 @@ from ..seams import ApartRuns
 from .case_loading import Files, Reading, ReadingProcess, Saving
 
 
+def slices_of(mask: Path) -> Path:
+    """Where the scores of a case's slices go, whose mask would go to ``mask``."""
+    from medseg.io.slice_scores import FILE
+
+    return mask.with_name(mask.name.removesuffix(".seg.nrrd")) / FILE
+
+
 class MaskRuns:
     """``files(n)``: the image of a case; ``place(n)``: where its mask goes.
 
@@ -87,7 +94,7 @@ class MaskRuns:
 
     def _done(self, result: Result) -> None:
         if not result.layers:
-            self._over(_("This model gives scores, no mask; run it in the Segment tab and review its result there."))
+            self._over(self._save_slices(result))
             return
         try:
             self._saving = Saving(self._place(self.current), result, self._model, self._saved)
@@ -97,6 +104,18 @@ class MaskRuns:
             )
             return
         self._process.start(self._saving)
+
+    def _save_slices(self, result: Result) -> str:
+        """Keep a classifier's scores where the mask would go; why they cannot be, "" where they are."""
+        from medseg.io.slice_scores import write_slices
+
+        if "slices" not in result.tables:
+            return _("This model gives no mask and no scores of slices; run it in the Segment tab.")
+        try:
+            write_slices(slices_of(self._place(self.current)), result.tables["slices"], self._model)
+        except OSError as error:
+            return _("The scores could not be saved: {error}").format(error=error.strerror or error)
+        return ""
 
     def _saved(self) -> None:
         saving, self._saving = self._saving, None

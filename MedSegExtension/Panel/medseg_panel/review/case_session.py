@@ -25,7 +25,7 @@ from medseg.review.worklist import WorkList, finished
 
 from ..seams import ApartRuns
 from .case_loading import CaseReader, Files, ReadCase, remove_volume, volume_node
-from .case_runs import MaskRuns
+from .case_runs import MaskRuns, slices_of
 from .case_sources import Source
 from .host import ReviewHost
 
@@ -75,11 +75,19 @@ class CaseSession:
         """What a case is read from."""
         case = self.source.cases[n]
         mask = case.mask or (self.mask_place(n) if self.mask_place(n).is_file() else None)
-        return Files(case.image, mask if masks else None, self.source.series.get(case.name, ""))
+        own = slices_of(self.mask_place(n))
+        slices = (case.slices or (own if own.is_file() else None)) if mask is None and masks else None
+        return Files(case.image, mask if masks else None, self.source.series.get(case.name, ""), slices)
 
     def without_mask(self) -> list[int]:
-        """Cases with an image and no mask."""
-        return [n for n, case in enumerate(self.source.cases) if case.image is not None and self.files(n).mask is None]
+        """Cases with an image, and nothing that was made of it."""
+        cases = self.source.cases
+        return [n for n, case in enumerate(cases) if case.image is not None and not self.has_result(n)]
+
+    def has_result(self, n: int) -> bool:
+        """Whether a case has a mask, or the scores of its slices."""
+        files = self.files(n)
+        return files.mask is not None or files.slices is not None
 
     # -- cases are opened -----------------------------------------------------------------------------------------
 
@@ -88,7 +96,7 @@ class CaseSession:
         self.leave()
         self.awaited = n
         files = self.files(n)
-        if files.mask is None and files.image is not None and self.runs.ready and not self.list.problems.get(n):
+        if not self.has_result(n) and files.image is not None and self.runs.ready and not self.list.problems.get(n):
             words = _("{model} runs on {case}, which has no mask; it opens then.")
             self._host.say(words.format(model=self.runs.model.title, case=self.source.cases[n].name))  # type: ignore[union-attr]
             self.masks.add([n], first=True)
@@ -116,16 +124,16 @@ class CaseSession:
         case, files = self.source.cases[n], self.files(n)
         told, masks = self._told(read), read.masks
         node = volume_node(read, self._scene, case.name)
-        if masks is None:
+        if masks is None and read.slices is None:
             masks = no_mask(read.volume.grid)
             why = self.list.problems.get(n) or self.runs.why_not()
             told.insert(
                 0, _("{case} has no mask, so what you draw is the first. {why}").format(case=case.name, why=why)
             )
-        image_file, mask_file = ("" if p is None else p.name for p in (files.image, files.mask))
+        image_file, mask_file = ("" if p is None else p.name for p in (files.image, files.mask or files.slices))
         work = Work(
-            case.name, node, masks, self.list.folder(n), reader=self.list.reader, model_id=masks.model_id,
-            image_file=image_file, mask_file=mask_file,
+            case.name, node, masks, self.list.folder(n), slices=read.slices, reader=self.list.reader,
+            maps=read.maps, lesions=read.lesions, model_id=read.model, image_file=image_file, mask_file=mask_file,
         )  # fmt: skip
         self._host.say("")
         if not self._host.open(work, [t.strip() for t in told]):
@@ -281,7 +289,10 @@ class CaseSession:
     def _write_place(self) -> None:
         n = self.current
         source, name = self.source, self.source.cases[n].name
-        place = Place(source.kind, source.place, source.images, self.list.reader, name, n + 1, len(self.list))
+        place = Place(
+            source.kind, source.place, source.images, self.list.reader, name, n + 1, len(self.list),
+            source.image_names, source.mask_names,
+        )  # fmt: skip
         try:
             write_place(self._host.root, place)
         except OutputError as error:

@@ -31,7 +31,8 @@ class Source:
     the folder of images that goes with the results of a batch.
 
     ``series``: case -> series UID, of cases whose image is a folder of several. ``words``: case -> what only the screen
-    shows of it. ``told``: sentences.
+    shows of it. ``told``: sentences. ``image_names``, ``mask_names``: patterns that the reader gave. ``by_names``:
+    names of files say what belongs together, so that patterns may help.
     """
 
     kind: str
@@ -42,26 +43,42 @@ class Source:
     words: Mapping[str, str] = field(default_factory=dict)
     told: list[str] = field(default_factory=list)
     images: str = ""
+    image_names: str = ""
+    mask_names: str = ""
+    by_names: bool = False
 
 
-def open_source(kind: str, place: str = "", images: str = "") -> Source:
+def open_source(kind: str, place: str = "", images: str = "", image_names: str = "", mask_names: str = "") -> Source:
     """The cases of a folder, a table (``FILES``) or the database. Raises `InputError`.
 
-    ``images``: a folder of the images of masks that have none beside them (a batch of runs)."""
+    ``images``: a folder of the images of masks that have none beside them (a batch of runs). ``image_names``,
+    ``mask_names``: as of `medseg.review.cases.find_cases`."""
     if kind == DATABASE:
         return _of_database(getattr(slicer, "dicomDatabase", None))
     monitor = Monitor()
-    cases = find_cases(place, monitor)
+    cases = find_cases(place, monitor, images=image_names, masks=mask_names)
     if images:
         cases = give_images(cases, images)
         monitor.warnings[:] = []
         if alone := [case.name for case in cases if case.image is None]:
-            words = _("{n} masks have no image of their name there: {names}.")
+            words = _("{n} results have no image of their name there: {names}.")
             monitor.warn(words.format(n=len(alone), names=", ".join(alone[:5])))
     path = Path(place).resolve()
     title = path.name if path.is_dir() else path.stem
     series = {case.name: case.series for case in cases if case.series}
-    return Source(FILES, str(path), title, cases, series, told=[*monitor.warnings, *monitor.notes], images=images)
+    told = [*monitor.warnings, *monitor.notes]
+    return Source(
+        FILES, str(path), title, cases, series, told=told, images=images, image_names=image_names,
+        mask_names=mask_names, by_names=path.is_dir(),
+    )  # fmt: skip
+
+
+def names_its_images(folder: str) -> bool:
+    """Whether the output folder of a batch says where its images are, and they are there."""
+    try:
+        return all(case.image is not None for case in find_cases(folder))
+    except InputError:
+        return False
 
 
 def _of_database(database: Any) -> Source:

@@ -85,6 +85,7 @@ class FindingsList:
         for name in names:
             self.of_class.addItem(name, name)
         self.of_class.enabled = len(names) > 1
+        self.least.enabled = reviewing is None or not reviewing.of_slices
         self._own = False
         self.refresh()
 
@@ -105,7 +106,11 @@ class FindingsList:
     def _wanted(self) -> list[int]:
         review, order = self._reviewing.review, self.order.itemData(self.order.currentIndex)
         name = self.of_class.itemData(self.of_class.currentIndex) or None
-        filters = {"name": name, "unreviewed": self.open_only.checked, "least_ml": self.least.value}
+        filters = {
+            "name": name,
+            "unreviewed": self.open_only.checked,
+            "least_ml": self.least.value if self.least.enabled else 0.0,
+        }
         if order != "region":
             return [f.id for f in review.listed(order, **filters)]
         regions = self._reviewing.regions
@@ -123,7 +128,9 @@ class FindingsList:
         self._fill_more()
         if self._reviewing is not None:
             found = list(self._reviewing.review.findings.values())
-            self.table.setColumnHidden(3, not any(f.volume_ml for f in found))
+            of_slices = self._reviewing.of_slices
+            self.table.setHorizontalHeaderItem(3, qt.QTableWidgetItem(_("Slices") if of_slices else _("Volume")))
+            self.table.setColumnHidden(3, not (of_slices or any(f.volume_ml for f in found)))
             self.table.setColumnHidden(4, not any(f.probability is not None for f in found))
             self.table.setColumnHidden(5, not self._reviewing.regions)
         fit_columns(self.table)
@@ -143,6 +150,8 @@ class FindingsList:
         finding, decision = review.findings[id], review.decision(id)
         mark = MARKS[decision.state] + ("+" if decision.added else "")
         volume = f"{finding.volume_ml:.3g} ml" if finding.volume_ml else ""
+        if self._reviewing.of_slices:
+            volume = " - ".join(map(str, dict.fromkeys(review.numbers_of(id))))
         score = "" if finding.probability is None else f"{finding.probability:.2f}"
         texts = (mark, str(id), review.class_of(id), volume, score, self._reviewing.regions.get(id, ""))
         words = _WORDS[decision.state] + (_(", drawn by the reader") if decision.added else "")

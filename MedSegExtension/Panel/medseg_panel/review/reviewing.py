@@ -5,7 +5,6 @@ Imported when the first case is opened, since it brings scipy and the readers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,20 +16,18 @@ from slicer.i18n import tr as _
 from medseg.geometry.grid import Grid
 from medseg.io.segmentations import Segmentation
 from medseg.monitor import Monitor
-from medseg.result import Table
-from medseg.review.case_file import CaseReview, save_version, take_decisions, write_case
+from medseg.review.case_file import CaseReview, save_slices, save_version, take_decisions, write_case
 from medseg.review.decisions import Review
 from medseg.review.regrow import all_regrown, grown, regrown
 from medseg.review.resuming import OpenCase, open_review, take_mask
-from medseg.review.slices import SliceReview, slice_findings
+from medseg.review.slices import SliceReview
 from medseg_mrml.arrays import array_of, grid_of
-from medseg_mrml.looking import Faded, Spotlight, Turned, look_at
+from medseg_mrml.looking import Faded, Spotlight, Turned, look_at, plane_in_view
 from medseg_mrml.reviewed import ReviewedNode
 
-from .work import Work
+from .work import Work, regions_of
 
 Labels = npt.NDArray[Any]
-_POSITION = ("centre_r_mm", "centre_a_mm", "centre_s_mm")
 
 
 class Reviewing:
@@ -61,7 +58,7 @@ class Reviewing:
         self.review: Review = self.opened.review
         self.kept: CaseReview = self.opened.kept
         self.current = self.kept.finding if self.kept.finding in self.review.findings else 0
-        self.regions = _regions(self.review, work.lesions)
+        self.regions = regions_of(self.review, work.lesions)
         #: True where there are steps that no saved version holds.
         self.unsaved = self.review.steps > 0
         self.shown: ReviewedNode | None = self._show() if work.masks is not None else None
@@ -72,9 +69,9 @@ class Reviewing:
         work = self.work
         if work.masks is None:
             assert work.slices is not None
-            return SliceReview(slice_findings(work.slices), grid_of(work.volume), work.case, work.model_id)
+            return SliceReview(work.slices, grid_of(work.volume), work.case, work.model_id)
         maps = {name: _map(node, work.masks.grid) for name, node in (work.probabilities or {}).items()}
-        self._maps = {name: array for name, array in maps.items() if array is not None}
+        self._maps = {name: array for name, array in maps.items() if array is not None} | dict(work.maps or {})
         words = _("The probabilities of {name} are gone or lie on another grid than the mask; they are not used.")
         self._unused = [words.format(name=name) for name, array in maps.items() if array is None]
         return Review(work.masks, probabilities=self._maps)
@@ -153,6 +150,46 @@ class Reviewing:
         if self.current not in self.review.findings:
             self.current = 0
         self._on_change(ids)
+
+    # -- slices of a classifier -----------------------------------------------------------------------------------
+
+    @property
+    def of_slices(self) -> bool:
+        """Whether findings are slices with scores, and there is no mask."""
+        return isinstance(self.review, SliceReview)
+
+    def row_in_view(self) -> int:
+        """The row of the table whose slice is in view, -1 where none is."""
+        seen = plane_in_view(self.scene, self.volume)
+        return -1 if seen is None or not isinstance(self.review, SliceReview) else self.review.nearest_row(*seen)
+
+    def add_slice(self, name: str) -> int:
+        """The reader sees ``name`` on the slice in view; the new finding's number, 0 where no slice is in view."""
+        row = self.row_in_view()
+        if row < 0:
+            return 0
+        id = self.opened.journal.add_slices(name, row, row + 1)
+        self.current = id
+        self._after(None)
+        return id
+
+    def end_at_view(self, id: int, *, first: bool) -> bool:
+        """Let a finding begin (``first``) or end at the slice in view; False where that would leave nothing of it."""
+        row = self.row_in_view()
+        if row < 0 or not isinstance(self.review, SliceReview):
+            return False
+        start, stop = self.review.rows_of(id)
+        start, stop = (row, stop) if first else (start, row + 1)
+        if start >= stop:
+            return False
+        self.opened.journal.stretch(id, start, stop)
+        self._after({id})
+        return True
+
+    def at_threshold(self, threshold: float) -> None:
+        """List the slices of another threshold; what was decided stays."""
+        self.opened.journal.at_threshold(threshold)
+        self._after(None)
 
     # -- drawing ------------------------------------------------------------------------------------------------
 
@@ -315,13 +352,13 @@ class Reviewing:
         write_case(self.work.folder, self.kept)
 
     def save(self, comment: str = "") -> str:
-        """Save the reviewed mask as a new version; its file, "" for a classifier. Raises `OutputError`."""
+        """Save the reviewed mask as a new version, or the answers of each slice; its file. Raises `OutputError`."""
         self.take_drawing(thorough=True)
         take_decisions(self.kept, self.review)
         self.kept.finding = self.current
-        if self.work.masks is None:
-            write_case(self.work.folder, self.kept)
-            return ""
+        if isinstance(self.review, SliceReview):
+            self.unsaved = False
+            return save_slices(self.work.folder, self.kept, self.review).name
         file = save_version(self.work.folder, self.kept, self.review.reviewed(), comment).file
         self.unsaved = False
         return file
@@ -346,23 +383,3 @@ def _map(node: Any, grid: Grid) -> Labels | None:
     if node is None or node.GetScene() is None or node.GetImageData() is None or not grid_of(node).same_as(grid):
         return None
     return array_of(node.GetImageData())
-
-
-def _regions(review: Review, lesions: Table | None) -> dict[int, str]:
-    """Finding -> region, where the model's table of lesions names one at its place."""
-    names = [c.name for c in lesions.columns] if lesions is not None else []
-    column = next((n for n in ("region", "location") if n in names), "")
-    if lesions is None or not column or not set(_POSITION) <= set(names):
-        return {}
-    places = [
-        (str(where), [float(v or 0.0) for v in place])
-        for where, *place in zip(lesions.column(column), *(lesions.column(n) for n in _POSITION), strict=True)
-        if where
-    ]
-    found = {}
-    for finding in review.findings.values():
-        near = max(2.0, *finding.extent)
-        best = min(places, key=lambda one: math.dist(one[1], finding.centre), default=None)
-        if best is not None and math.dist(best[1], finding.centre) <= near:
-            found[finding.id] = best[0]
-    return found

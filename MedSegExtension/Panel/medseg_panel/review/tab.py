@@ -24,6 +24,7 @@ from .keeping import Keeping
 from .layout import ReviewWidgets, button, row
 from .rating import RatingSection
 from .rendering import drawn_once
+from .slice_work import SliceWork
 from .threshold import ThresholdSection
 
 #: Milliseconds after which a pause in drawing, or in deciding, is taken for its end.
@@ -54,6 +55,7 @@ class ReviewTab:
         self._add_switches()
         self.actions = Actions(self, self._scene, self.widget, lambda: bool(self.go_on.checked))
         self.threshold = ThresholdSection(self)
+        self.slices = SliceWork(self, self._scene)
         self.compare = CompareSection(self._scene, self._dialogs, self.say)
         self._add_widgets()
         self._drawn_timer = self._timer(_DRAWN, self.actions.take_drawing)
@@ -76,10 +78,14 @@ class ReviewTab:
         self.changes = qt.QLabel()
         self.changes.wordWrap = True
         self.changes.setObjectName("reviewChanges")
+        ui.work.addWidget(self.slices.scores)
         ui.work.addWidget(self.list.widget, 1)
         for widgets in self.actions.rows:
             ui.work.addLayout(widgets)
+        for n, made in enumerate(self.slices.buttons):
+            self.actions.rows[1].insertWidget(n, made)
         ui.work.addWidget(self.threshold.widget)
+        ui.work.addWidget(self.slices.widget)
         ui.work.addWidget(self.actions.editor.section)
         ui.work.addWidget(self.changes)
         ui.work.addLayout(row(self.fade, self.go_on, self.show3d, self.keeping.button, stretch=1))
@@ -158,6 +164,7 @@ class ReviewTab:
         slicer.util.setSliceViewerLayers(background=work.volume)
         self.rating.show(self.reviewing)
         self.list.show(self.reviewing)
+        self.slices.show(self.reviewing)
         self.show3d.setSegmentationNode(self._node())
         self._apply_fade()
         self._update()
@@ -205,6 +212,7 @@ class ReviewTab:
         self.reviewing = None
         reviewing.close(keep_node=bool(lost))
         self.list.show(None)
+        self.slices.show(None)
         self.show3d.setSegmentationNode(None)
         self.changes.text = ""
         self.say(words)
@@ -249,7 +257,7 @@ class ReviewTab:
         except MedSegError as error:
             self._dialogs.error(str(error))
             return
-        self.say(_("Saved: {file}").format(file=file or "review.json"))
+        self.say(_("Saved: {file}").format(file=file))
         self._update()
 
     def drawing(self, on: bool) -> None:
@@ -301,6 +309,7 @@ class ReviewTab:
         self.start_button.text = _("Leave this case") if open_ else _("Start review")
         self.ui.nodes.visible = not open_
         self.actions.update()
+        self.slices.update()
         self.ui.desk.visible = open_
         self.ui.rest.visible = not open_
         self.show3d.enabled = self._node() is not None
@@ -308,7 +317,9 @@ class ReviewTab:
         lines = []
         if review is not None:
             words = _("{case}: {left} of {total} findings left.")
-            if not review.findings:
+            if not review.findings and self.reviewing.of_slices:
+                words = _("{case}: no slice is above the threshold. Say where something was missed (D).")
+            elif not review.findings:
                 words = _("{case}: the mask has no findings. Draw what was missed (D).")
             total = len(review.findings)
             lines.append(words.format(case=self.reviewing.work.case, left=review.left, total=total))

@@ -6,6 +6,7 @@ Imported when the first case is opened, since it brings the readers.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,10 @@ import numpy as np
 
 from medseg.errors import InputError
 from medseg.io.segmentations import Segmentation
+from medseg.io.slice_scores import POSITION
 from medseg.result import Table
 from medseg.review.cases import case_folder
+from medseg.review.decisions import Review
 from medseg_mrml.arrays import array_of
 from medseg_mrml.reviewed import masks_of
 
@@ -26,7 +29,8 @@ class Work:
     """What a reader is given. ``volume``: a node; ``masks``: None for a classifier, whose ``slices`` count instead.
 
     ``source``: the node that ``masks`` were read from, hidden meanwhile; None where they came from a file.
-    ``probabilities``: class name -> volume node. ``lesions``: a table with the regions of lesions, where there is one.
+    ``probabilities``: class name -> volume node, or ``maps``: -> array (K, J, I) on the grid of the masks.
+    ``lesions``: a table with the regions of lesions, where there is one.
     """
 
     case: str
@@ -39,6 +43,7 @@ class Work:
     lesions: Table | None = None
     reader: str = ""
     model_id: str = ""
+    maps: Mapping[str, Any] | None = None
     image_file: str = ""
     mask_file: str = ""
 
@@ -89,3 +94,23 @@ def _folder(root: Path, name: str, content: str, reader: str) -> tuple[Path, lis
     except (OSError, ValueError):  # none, or several
         pass
     return folder, []
+
+
+def regions_of(review: Review, lesions: Table | None) -> dict[int, str]:
+    """Finding -> region, where the model's table of lesions names one at its place."""
+    names = [c.name for c in lesions.columns] if lesions is not None else []
+    column = next((n for n in ("region", "location") if n in names), "")
+    if lesions is None or not column or not set(POSITION) <= set(names):
+        return {}
+    places = [
+        (str(where), [float(v or 0.0) for v in place])
+        for where, *place in zip(lesions.column(column), *(lesions.column(n) for n in POSITION), strict=True)
+        if where
+    ]
+    found = {}
+    for finding in review.findings.values():
+        near = max(2.0, *finding.extent)
+        best = min(places, key=lambda one: math.dist(one[1], finding.centre), default=None)
+        if best is not None and math.dist(best[1], finding.centre) <= near:
+            found[finding.id] = best[0]
+    return found
