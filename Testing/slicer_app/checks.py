@@ -21,6 +21,7 @@ import check_loading  # noqa: E402
 import check_review  # noqa: E402
 import check_review_cohort  # noqa: E402
 import check_review_files  # noqa: E402
+import check_review_lists  # noqa: E402
 import check_review_nodes  # noqa: E402
 import check_review_slices  # noqa: E402
 import check_review_speed  # noqa: E402
@@ -36,7 +37,8 @@ def main() -> int:
     """Run the checks; the number of failures."""
     modules = (
         check_import, check_loading, check_runs, check_scene, check_speed,
-        check_review, check_review_files, check_review_nodes, check_review_slices, check_review_speed,
+        check_review, check_review_files, check_review_lists, check_review_nodes, check_review_slices,
+        check_review_speed,
         check_review_cohort,
         check_dicom, check_server,
     )  # fmt: skip
