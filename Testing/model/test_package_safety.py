@@ -139,6 +139,17 @@ def test_external_data_beyond_its_file_is_refused(tmp_path: Path, entries: dict[
         load_model(external(tmp_path / "tiny", **entries))
 
 
+def test_a_place_of_weights_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """The file name in the model was overwritten: a sentence, and no fault of MedSeg."""
+    folder = external(tmp_path / "tiny")
+    file = folder / "model.onnx"
+    data = file.read_bytes()
+    assert data.count(b"weights.bin") == 1
+    file.write_bytes(data.replace(b"weights.bin", b"weigh\xff\xfe.bin"))
+    with pytest.raises(ModelError, match=r"model\.onnx.* damaged"):
+        load_model(folder)
+
+
 def test_a_single_file_cannot_reach_for_other_files(tmp_path: Path) -> None:
     folder = external(tmp_path / "tiny")
     model = onnx.load(str(folder / "model.onnx"), load_external_data=False)

@@ -145,6 +145,9 @@ def _check_tensor(tensor: onnx.TensorProto, path: Path, folder: Path | None, fil
             raise ModelError(f"{path.name}: the weights {tensor.name!r} are not complete; the file is damaged.")
         return
     where = {entry.key: entry.value for entry in tensor.external_data}
+    # Text of a damaged file that is no UTF-8 comes as bytes.
+    if not all(isinstance(word, str) for entry in where.items() for word in entry):
+        raise ModelError(f"{path.name}: where the weights {tensor.name!r} lie is not readable; the file is damaged.")
     location = where.get("location", "")
     what = f"{path.name}: weights stored in an extra file"
     if folder is None:
