@@ -150,6 +150,12 @@ def test_a_place_of_weights_that_is_no_text_is_damage(tmp_path: Path) -> None:
         load_model(folder)
 
 
+def test_a_name_that_no_file_can_have_is_a_sentence() -> None:
+    """Given on the command line or in the panel, it was a fault of MedSeg."""
+    with pytest.raises(ModelError, match="AAAA"):
+        load_model("A" * 5000)
+
+
 def test_a_single_file_cannot_reach_for_other_files(tmp_path: Path) -> None:
     folder = external(tmp_path / "tiny")
     model = onnx.load(str(folder / "model.onnx"), load_external_data=False)

@@ -70,8 +70,11 @@ def test_a_write_that_fails_or_is_cut_leaves_what_was_there(tmp_path: Path, monk
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b'{"medseg_review": 1}', b'{"medseg_review": 1, "case": "c", "rating": 9}']
-)
+    "damage",
+    [b"", b"{", b'{"medseg_review": 1}', b'{"medseg_review": 1, "case": "c", "rating": 9}',
+     # Read, these would fail when the next decision is written.
+     b'{"medseg_review": 1, "case": "c", "image": "\\ud800"}', b'{"medseg_review": 1, "case": "c", "x": 1e999}'],
+)  # fmt: skip
 def test_of_a_damaged_file_the_one_before_is_taken_and_told(tmp_path: Path, damage: bytes) -> None:
     for rating in (2, 4):
         write_case(tmp_path, CaseReview("c", rating=rating))

@@ -61,6 +61,10 @@ def load_model(source: str | Path, *, weights: Path | None = None) -> Model:
     wrong and what to do.
     """
     text, path = str(source), user_path(source)
+    try:
+        path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be looked into
+        raise ModelError(f"{text[:80]!r} cannot be opened: {error.strerror or error}.") from error
     if weights is not None:
         if not path.is_file():
             raise ModelError(f"{text}: with separate weights the model must be a manifest file, and this is none.")

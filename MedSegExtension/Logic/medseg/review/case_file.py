@@ -178,6 +178,10 @@ def _parsed(path: Path) -> CaseReview:
         )
     if wrong := problem(raw):
         raise InputError(f"{name} is damaged: {wrong}.")
+    try:  # what could not be saved again would fail at the next decision, and lose it
+        _json(raw).encode()
+    except ValueError as error:
+        raise InputError(f"{name} is damaged: it holds a number or a text that cannot be kept.") from error
     with damage_is(InputError, name):
         known = {name: raw[name] for name in CaseReview.__dataclass_fields__ if name in raw}
         known["versions"] = [
