@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,13 @@ def test_a_warm_worker_reads_the_versions_of_its_packages_once(monkeypatch: pyte
     monkeypatch.setattr(running.metadata, "version", lambda name: pytest.fail(f"{name} was looked up again"))
     first["numpy"] = "changed by a caller"
     assert running.versions()["numpy"] == np.__version__
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closed streams of a POSIX shell")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_command_works_without_its_standard_streams(tmp_path: Path, closed: str) -> None:
+    """A service or a job scheduler may start it without them: nothing was run, with an AttributeError."""
+    command = f'"{sys.executable}" -m medseg.cli phantom flair -o "{tmp_path / "out"}"'
+    done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert list((tmp_path / "out" / "images").glob("*.nrrd"))

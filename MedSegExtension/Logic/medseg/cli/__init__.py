@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -96,6 +98,10 @@ WindowOption = Annotated[
 
 def main() -> None:
     """Entry point of the command."""
+    # Started by a service without them, or with ``>&-``: what is said goes nowhere, and the run goes on.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (open to the end)
     app()
 
 
