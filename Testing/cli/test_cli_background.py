@@ -98,7 +98,7 @@ def test_a_result_that_cannot_be_written_costs_that_case_only_and_is_told(tmp_pa
     assert done.exit_code == OutputError.exit_code
     results = json.loads(done.stdout)["results"]
     assert [("error" in r, r["input"]) for r in results] == [(False, "a"), (True, "b"), (False, "c")]
-    assert {p.split("/")[0] for p in left(tmp_path)} == {"a", "c"}
+    assert {p.split("/")[0] for p in left(tmp_path)} == {"a", "c", "cases.csv"}
 
 
 def test_a_picture_that_fails_in_the_background_is_a_warning_in_its_own_result(tmp_path, monkeypatch, model, inputs):
@@ -160,7 +160,7 @@ def test_ctrl_c_keeps_what_was_finished_and_leaves_nothing_half_written(
     if waited_for:
         assert not (tmp_path / "out").exists() or left(tmp_path) == []
         return
-    assert left(tmp_path) == ["a/result.json", "a/segmentation.seg.nrrd", "a/segments.csv"]
+    assert left(tmp_path) == ["a/result.json", "a/segmentation.seg.nrrd", "a/segments.csv", "cases.csv"]
     summary = json.loads((tmp_path / "out" / "a" / "result.json").read_text())
     assert any("'test' was not made" in w and "cancelled" in w for w in summary["warnings"])
     assert [r["input"] for r in json.loads(done.stdout)["results"]] == ["a"]

@@ -207,6 +207,6 @@ def test_saving_keeps_the_old_file_until_the_new_one_is_whole(tmp_path: Path, mo
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("medseg.output.files.gzip_stream", full)
-    with pytest.raises(InputError, match="disk full"):
+    with pytest.raises(InputError, match="No space left on device; make room"):
         save_segmentation(path, [Layer(labels(GRID, 9), ())], GRID)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["a.seg.nrrd"]
