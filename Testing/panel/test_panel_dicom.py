@@ -24,6 +24,7 @@ class Database:
     """Slicer's DICOM database as far as it is used: the file of an instance."""
 
     isOpen = True
+    databaseFilename = "/database/ctkDICOM.sql"
 
     def __init__(self, files: list[Path]) -> None:
         import pydicom
@@ -54,6 +55,7 @@ def loaded(opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> O
     opened.ui.applyButton.click()
     opened.finish()
     opened.dialogs.path = str(tmp_path / "out")
+    opened.dialogs.answers = {"patient": "the patient, as the images do"}
     return opened
 
 
@@ -86,11 +88,56 @@ class TestExport:
         assert int(mask.mask("bleed").sum()) == 24 and read_report(tmp_path / "out/report.dcm")[0].name == "bleed"
         assert not Path(asked(loaded)[2]["folder"]).exists()
 
-    def test_cancel_of_the_question_writes_objects_that_name_nobody(self, loaded: Opened) -> None:
-        """A name would leave the hospital although the user did not agree."""
-        loaded.dialogs.agrees = False
+    def test_objects_name_whom_the_user_says(self, loaded: Opened) -> None:
+        """A name would leave the hospital although the user did not agree; Cancel wrote objects all the same."""
+        loaded.panel.results.dicom.into_folder()
+        _, error, content = asked(loaded)
+        assert content["deidentified"] is False and content["film_plane"] is False
+        (question,) = loaded.dialogs.asked  # a CT is no film
+        error({"kind": "InputError", "message": "over"})
+        loaded.dialogs.answers = {"patient": question["choices"][1]}
         loaded.panel.results.dicom.into_folder()
         assert asked(loaded)[2]["deidentified"] is True
+        asked(loaded)[1]({"kind": "InputError", "message": "over"})
+        loaded.dialogs.answers = None
+        loaded.panel.results.dicom.into_folder()
+        assert len([q for q in loaded.worker.queries if q[0] == "dicom"]) == 2
+
+    def test_a_film_may_get_a_plane(self, loaded: Opened) -> None:
+        """The mask of an X-ray would be in the study and shown by no viewer of slices, Slicer's own among them."""
+        export = loaded.panel.results.dicom
+        loaded.panel.results._for_dicom()[0].SetAttribute("DICOM.Modality", "DX")
+        export.into_folder()
+        _, plane = loaded.dialogs.asked
+        assert "X-ray has no place in the patient" in plane["why"] and asked(loaded)[2]["film_plane"] is False
+        asked(loaded)[1]({"kind": "InputError", "message": "over"})
+        loaded.dialogs.answers = {"patient": "nobody", "plane": plane["choices"][1]}
+        export.into_folder()
+        assert asked(loaded)[2]["film_plane"] is True and asked(loaded)[2]["deidentified"] is True
+        asked(loaded)[1]({"kind": "InputError", "message": "over"})
+        loaded.dialogs.answers = {"plane": plane["choices"][1]}
+        export.into_database()  # shown in Slicer, so the plane stands first there
+        (inside,) = loaded.dialogs.asked
+        assert inside["default"] == plane["choices"][1] and "study of this patient" in loaded.dialogs.forms[-1][0]
+        assert asked(loaded)[2]["film_plane"] is True and asked(loaded)[2]["deidentified"] is False
+
+    def test_it_can_be_stopped(self, loaded: Opened, tmp_path: Path) -> None:
+        """A long export into the wrong folder had to be waited for."""
+        loaded.panel.results.dicom.into_folder()
+        loaded.panel.results.dicom.into_folder()
+        assert "Stop it?" in loaded.dialogs.questions[-1] and len(loaded.worker.cancelled_queries) == 1
+        _, error, content = asked(loaded)
+        error({"kind": "Cancelled", "message": "Cancelled."})
+        assert loaded.dialogs.errors == [] and "nothing was written" in loaded.panel.run.log_text
+        assert not Path(content["folder"]).exists()
+
+    def test_what_is_under_way_when_the_module_closes_leaves_nothing(self, loaded: Opened) -> None:
+        """Masks of a patient stayed in the temporary folder."""
+        loaded.panel.results.dicom.into_database()
+        folders = [Path(asked(loaded)[2]["folder"]), Path(asked(loaded)[2]["output"]).parent]
+        assert all(f.exists() for f in folders)
+        loaded.panel.results.cleanup()
+        assert not any(f.exists() for f in folders)
 
     def test_an_error_is_told_and_leaves_nothing(self, loaded: Opened) -> None:
         """The next export would be refused as if the first went on."""
@@ -101,25 +148,70 @@ class TestExport:
         loaded.panel.results.dicom.into_folder()
         assert len([q for q in loaded.worker.queries if q[0] == "dicom"]) == 2
 
-    def test_into_the_database_of_slicer(self, loaded: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The objects would not be in the patient's study in Slicer."""
-        taken: list[tuple[str, list[str], bool]] = []
+    def into_database(self, loaded: Opened, monkeypatch: pytest.MonkeyPatch, import_: Any) -> Path:
+        """The objects are written and imported by ``import_``; gives the folder that they were in."""
         utilities = types.ModuleType("DICOMLib")
-        utilities.DICOMUtils = types.SimpleNamespace(  # type: ignore[attr-defined]
-            importDicom=lambda folder, database, copy: (
-                not taken.append(  # type: ignore[func-returns-value]
-                    (folder, sorted(p.name for p in Path(folder).iterdir()), copy)
-                )
-            )
-        )
+        utilities.DICOMUtils = types.SimpleNamespace(importDicom=import_)  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "DICOMLib", utilities)
         loaded.panel.results.dicom.into_database()
         answer, _, content = asked(loaded)
-        Path(content["output"]).mkdir()
-        (Path(content["output"]) / "segmentation.dcm").write_bytes(b"x")
-        answer({"files": ["segmentation.dcm"]})
-        assert [(files, copy) for _, files, copy in taken] == [(["segmentation.dcm"], True)]
-        assert not Path(content["output"]).parent.exists() and "study of this patient" in loaded.dialogs.questions[-1]
+        output = Path(content["output"])
+        output.mkdir()
+        (output / "segmentation.dcm").write_bytes(b"x")
+        answer({"files": ["segmentation.dcm"], "instances": ["1.2.3"]})
+        assert not output.parent.exists(), "objects that name a patient stay in the temporary folder"
+        return output
+
+    def test_into_the_database_of_slicer(self, loaded: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The objects would not be in the patient's study in Slicer."""
+        import slicer
+
+        taken: list[tuple[str, list[str], bool]] = []
+
+        def import_(folder: str, database: Any, copy: bool) -> bool:
+            taken.append((folder, sorted(p.name for p in Path(folder).iterdir()), copy))
+            slicer.dicomDatabase.files["1.2.3"] = "copy.dcm"
+            loaded.panel.results.dicom.into_folder()  # Slicer handles events meanwhile
+            return True
+
+        output = self.into_database(loaded, monkeypatch, import_)
+        assert taken == [(str(output), ["segmentation.dcm"], True)]
+        assert "study of this patient" in loaded.dialogs.questions[-1]
+        assert len(loaded.dialogs.errors) == 1 and "being imported" in loaded.dialogs.errors[0]
+        assert "database now: segmentation.dcm" in loaded.panel.run.log_text
+
+    def test_objects_that_the_database_did_not_take_are_told(
+        self, loaded: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Slicer's import says yes where nothing came in (a full disk): the user would believe that it is there."""
+        self.into_database(loaded, monkeypatch, lambda folder, database, copy: True)
+        assert "did not take the objects" in loaded.dialogs.errors[0]
+        with pytest.raises(RuntimeError):
+
+            def breaks(folder: str, database: Any, copy: bool) -> bool:
+                raise RuntimeError("Slicer's fault")
+
+            self.into_database(loaded, monkeypatch, breaks)
+        assert not loaded.panel.results.dicom._busy and not loaded.panel.results.dicom._folders
+
+    @pytest.mark.parametrize("change", [{"isOpen": False}, {"databaseFilename": "/another/ctkDICOM.sql"}])
+    def test_a_database_that_is_closed_or_changed_meanwhile_gets_nothing(
+        self, loaded: Opened, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+    ) -> None:
+        """Objects came into another project's database, or nowhere, and the log said that they were in the study."""
+        import slicer
+
+        taken: list[str] = []
+        loaded.panel.results.dicom.into_database()
+        for name, value in change.items():
+            setattr(slicer.dicomDatabase, name, value)
+        utilities = types.ModuleType("DICOMLib")
+        utilities.DICOMUtils = types.SimpleNamespace(  # type: ignore[attr-defined]
+            importDicom=lambda folder, *rest: taken.append(folder)
+        )
+        monkeypatch.setitem(sys.modules, "DICOMLib", utilities)
+        asked(loaded)[0]({"files": ["segmentation.dcm"], "instances": ["1.2.3"]})
+        assert not taken and "closed or changed meanwhile" in loaded.dialogs.errors[0]
 
     def test_a_volume_that_is_not_from_dicom_is_told(self, opened: Opened) -> None:
         """The user would wait for an export that cannot be."""

@@ -86,6 +86,7 @@ class FakeDialogs:
     details: list[str] = field(default_factory=list)
     forms: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     answers: dict[str, str] | None = None
+    asked: list[dict[str, Any]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     texts: list[tuple[str, str]] = field(default_factory=list)
@@ -121,6 +122,7 @@ class FakeDialogs:
         self, title: str, text: str, questions: Sequence[dict[str, Any]], answers: dict[str, str], accept: str
     ) -> dict[str, str] | None:
         self.forms.append((text, answers))
+        self.asked = list(questions)
         return self.answers
 
 

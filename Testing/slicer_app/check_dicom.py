@@ -171,6 +171,7 @@ def _exported_into_folder(session: Session, volume: Any, folder: Path, wanted: n
     export = session.panel.results.dicom
     folder.mkdir()
     export._dialogs.folder = lambda title: str(folder)
+    export._dialogs.ask = lambda title, text, questions, answers, accept: {q["id"]: q["default"] for q in questions}
     export.into_folder()
     _ended(session)
     equal(sorted(p.name for p in folder.iterdir()), ["report.dcm", "segmentation.dcm"], "files of the export")

@@ -194,7 +194,9 @@ def dicom() -> str:
         assert said.startswith("Done"), said
         press("Show plot", panel())
         common.picture("tutorial-7-scores")
-        widget.panel.segment._dialogs.folder = lambda title: str(work)
+        dialogs = widget.panel.segment._dialogs
+        dialogs.folder = lambda title: str(work)
+        dialogs.ask = lambda title, text, questions, answers, accept: {q["id"]: q["default"] for q in questions}
         action("Export", "DICOM objects into a folder...")
         common.wait(lambda: list(work.rglob("*.dcm")) and not widget.panel.segment.results.dicom._busy, 120)
         objects = [p.name for p in work.glob("*.dcm")] + [p.name for p in (work / "dicom").glob("*.dcm")]

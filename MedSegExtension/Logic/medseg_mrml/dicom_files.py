@@ -9,13 +9,25 @@ import slicer
 
 from medseg.errors import InputError
 
+from .hierarchy import attribute_of
+
 _INSTANCES = "DICOM.instanceUIDs"
+_MODALITY = "DICOM.Modality"
 
 
 def database() -> Any | None:
     """Slicer's DICOM database, None where there is none or it is closed."""
     found = getattr(slicer, "dicomDatabase", None)
     return found if found is not None and found.isOpen else None
+
+
+def modality_of(node: Any) -> str:
+    """The DICOM modality of the volume ``node``: its own, that of its series in the scene or in the database, or ""."""
+    own = node.GetAttribute(_MODALITY) or attribute_of(node.GetScene(), node, _MODALITY)
+    instances, known = (node.GetAttribute(_INSTANCES) or "").split(), database()
+    if own or not instances or known is None:
+        return str(own or "")
+    return str(known.instanceValue(instances[0], "0008,0060") or "")
 
 
 def source_files(node: Any) -> list[str]:

@@ -90,6 +90,9 @@ DicomFormOption = Annotated[
     str, typer.Option(metavar="binary|labelmap|both", help="Form of the masks in DICOM: most viewers read binary.")
 ]
 DeidentifyOption = Annotated[bool, typer.Option("--deidentify", help="DICOM objects that name nobody.")]
+FilmPlaneOption = Annotated[
+    bool, typer.Option("--film-plane", help="Masks on films get a made-up plane, which OHIF and Slicer need.")
+]
 WindowOption = Annotated[
     list[str] | None,
     typer.Option(metavar="LEVEL,WIDTH", help="In place of the model's windows, where it allows that; repeat for each."),
@@ -147,6 +150,7 @@ def run(
     as_dicom: Annotated[bool, typer.Option("--dicom", help="Also write DICOM objects; the input is DICOM.")] = False,
     dicom_form: DicomFormOption = "binary",
     deidentify: DeidentifyOption = False,
+    film_plane: FilmPlaneOption = False,
     server: Annotated[
         str | None,
         typer.Option(metavar="URL", help="Run the network on this server (KServe v2, as Triton); token: see README."),
@@ -170,6 +174,7 @@ def run(
 
     def body(command: Command) -> int:
         from ..engine.server import server_from
+        from ..errors import InputError
         from ..pipeline.run import RunOptions
         from .cases import run_command
 
@@ -177,7 +182,9 @@ def run(
         if as_dicom:
             from ..dicom_out.write import dicom_options  # loads pydicom's tables of codes
 
-            objects = dicom_options(dicom_form, deidentify)
+            objects = dicom_options(dicom_form, deidentify, film_plane)
+        elif deidentify or film_plane or dicom_form != "binary":
+            raise InputError("--dicom-form, --deidentify and --film-plane are about DICOM objects: add --dicom.")
         options = RunOptions(
             device, precision, batch, patch, probabilities, parse_windows(window), None, threads, modality,
             parse_choices(choose), mirror,

@@ -14,8 +14,8 @@ from .transfer import result_from
 def write_objects(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
     """Write the ``result`` (see `medseg.worker.transfer`) as DICOM objects into the folder ``output``.
 
-    ``images``: paths of the source files. ``form``, ``deidentified``: as `medseg.dicom_out.write.DicomOptions`.
-    Answers with the ``files`` by name.
+    ``images``: paths of the source files. ``form``, ``deidentified``, ``film_plane``: as
+    `medseg.dicom_out.write.DicomOptions`. Answers with the ``files`` by name and their ``instances`` (UIDs).
     """
     from ..dicom_out.earlier import up_to_date
     from ..dicom_out.write import dicom_options, write_dicom
@@ -26,7 +26,15 @@ def write_objects(request: dict[str, Any], monitor: Monitor) -> dict[str, Any]:
         raise InputError("The worker was asked for DICOM objects without the files of the images.")
     with damage_is(InputError, "The description of the result"):
         result = result_from(request["result"], folder)
-    options = dicom_options(str(request.get("form") or "binary"), request.get("deidentified") is True)
+    options = dicom_options(
+        str(request.get("form") or "binary"), request.get("deidentified") is True, request.get("film_plane") is True
+    )
     result = up_to_date(result, monitor)
     files = write_dicom(result, images, Path(text_of(request, "output")), options=options, monitor=monitor)
-    return {"files": [f.name for f in files]}
+    return {"files": [f.name for f in files], "instances": [_instance(f) for f in files]}
+
+
+def _instance(file: Path) -> str:
+    import pydicom
+
+    return str(pydicom.dcmread(file, specific_tags=["SOPInstanceUID"]).SOPInstanceUID)

@@ -24,6 +24,7 @@ from medseg_mrml.dicom_files import database, source_files
 from medseg_mrml.reviewed import masks_of
 
 from ..collaborators import Collaborators
+from . import dicom_questions
 from .menus import add_action
 
 
@@ -41,11 +42,13 @@ class DicomExport:
         self._dialogs = others.dialogs
         self._installer = others.dicom_installer(log) if others.dicom_installer is not None else None
         self._busy = False
+        self._query: int | None = None
+        self._folders: list[Path] = []
         add_action(menu, _("DICOM objects into a folder..."), self.into_folder)
         add_action(menu, _("DICOM objects into Slicer's DICOM database"), self.into_database)
 
     def into_folder(self) -> None:
-        """Ask for a folder and whether the patient is named, and write the objects there."""
+        """Ask for a folder and what the objects shall say, and write them there."""
         ready = self._ready()
         folder = self._dialogs.folder(_("Export DICOM objects into a folder")) if ready is not None else ""
         if ready is None or not folder:
@@ -54,32 +57,49 @@ class DicomExport:
             self._dialogs.error(_("{name} holds DICOM files already; choose another folder.").format(
                 name=Path(folder).name))  # fmt: skip
             return
-        named = self._dialogs.confirm(
-            _("The objects name the patient as the images do. Go on? Cancel writes objects that name nobody.")
-        )
-        self._write(ready, Path(folder), not named, lambda files: self._log(
-            _("Written: {files}").format(files=", ".join(files))))  # fmt: skip
+        questions = [dicom_questions.patient(), *dicom_questions.of_film(ready[0], in_slicer=False)]
+        text = _("Two files are written at most: the masks (segmentation.dcm) and the measurements (report.dcm).")
+        given = self._dialogs.ask(_("Export DICOM objects"), text, questions, {}, _("Export"))
+        if given is None:
+            return
+        self._write(ready, Path(folder), given, lambda answer: self._log(
+            _("Written: {files}").format(files=", ".join(answer["files"]))))  # fmt: skip
 
     def into_database(self) -> None:
         """Put the objects into the patient's study in Slicer's DICOM database."""
-        if database() is None:
+        known = database()
+        if known is None:
             self._dialogs.error(
                 _("Slicer's DICOM database is not open; open the DICOM module once, or export into a folder.")
             )
             return
         ready = self._ready()
-        question = _("The objects are copied into Slicer's DICOM database, into the study of this patient. Go on?")
-        if ready is None or not self._dialogs.confirm(question):
+        if ready is None:
             return
-        folder = Path(tempfile.mkdtemp(prefix="medseg-"))
-        self._write(ready, folder / "dicom", False, lambda files: self._imported(folder, files), folder)
+        question = _("The objects are copied into Slicer's DICOM database, into the study of this patient. Go on?")
+        questions = dicom_questions.of_film(ready[0], in_slicer=True)
+        given: dict[str, str] | None = {}
+        if questions:
+            given = self._dialogs.ask(_("Export DICOM objects"), question, questions, {}, _("Export"))
+        elif not self._dialogs.confirm(question):
+            given = None
+        if given is None:
+            return
+        where = str(known.databaseFilename)
+        folder = self._new_folder()
+        self._write(ready, folder / "dicom", given, lambda answer: self._import(folder, answer, where))
+
+    def close(self) -> None:
+        """The module's widget goes away: what is of an export under way does not stay in the temporary folder."""
+        self._query = None
+        self._remove_folders()
 
     # -- steps ------------------------------------------------------------------------------------------------
 
     def _ready(self) -> tuple[Any, Any, list[Any], list[str]] | None:
         """Volume, segmentation, tables and source files; None where something is missing, which is told."""
         if self._busy:
-            self._dialogs.error(_("A DICOM export is under way; wait for it."))
+            self._offer_to_stop()
             return None
         volume, segmentation, tables = self._shown()
         try:
@@ -93,36 +113,57 @@ class DicomExport:
             return None
         return volume, segmentation, tables, files
 
+    def _offer_to_stop(self) -> None:
+        if self._query is None:  # written, and being imported
+            self._dialogs.error(_("The objects are being imported into Slicer's DICOM database; wait for it."))
+        elif self._dialogs.confirm(_("A DICOM export is under way. Stop it? Cancel lets it go on.")) and self._query:
+            self._others.worker.cancel_query(self._query)
+
     def _write(
-        self, ready: tuple[Any, Any, list[Any], list[str]], output: Path, deidentified: bool,
-        done: Callable[[list[str]], None], remove: Path | None = None,
+        self, ready: tuple[Any, Any, list[Any], list[str]], output: Path, given: dict[str, str],
+        done: Callable[[dict[str, Any]], None],
     ) -> None:  # fmt: skip
         volume, segmentation, tables, files = ready
-        exchange = Path(tempfile.mkdtemp(prefix="medseg-"))
-
-        def end(tell: Callable[[], None]) -> None:
-            self._busy = False
-            shutil.rmtree(exchange, ignore_errors=True)
-            tell()
-            if remove is not None:
-                shutil.rmtree(remove, ignore_errors=True)
-
+        self._busy = True
         try:
-            result = self._result(volume, segmentation, tables)
-            message = result_message(result, exchange)
+            exchange = self._new_folder()
+            message = result_message(self._result(volume, segmentation, tables), exchange)
         except (MedSegError, OSError) as error:
             sentence = str(error)
-            end(lambda: self._dialogs.error(sentence))
+            self._end(lambda: self._dialogs.error(sentence))
             return
-        self._busy = True
         self._log(_("Writing DICOM objects..."))
-        self._others.worker.query(
+        self._query = self._others.worker.query(
             "dicom",
-            lambda answer: end(lambda: done([str(f) for f in answer["files"]])),
-            lambda error: end(lambda: self._dialogs.error(error["message"])),
+            lambda answer: self._end(lambda: done(answer)),
+            lambda error: self._end(lambda: self._failed(error)),
             on_warning=self._log,
-            folder=str(exchange), result=message, images=files, output=str(output), deidentified=deidentified,
+            folder=str(exchange), result=message, images=files, output=str(output), **dicom_questions.options(given),
         )  # fmt: skip
+
+    def _end(self, tell: Callable[[], None]) -> None:
+        """The objects are written, or cannot be; ``tell`` may take a while, in which no other export begins."""
+        self._query = None
+        try:
+            tell()
+        finally:
+            self._busy = False
+            self._remove_folders()
+
+    def _failed(self, error: dict[str, Any]) -> None:
+        if error.get("kind") == "Cancelled":
+            self._log(_("The DICOM export was stopped; nothing was written."))
+        else:
+            self._dialogs.error(error["message"])
+
+    def _new_folder(self) -> Path:
+        self._folders.append(Path(tempfile.mkdtemp(prefix="medseg-")))
+        return self._folders[-1]
+
+    def _remove_folders(self) -> None:
+        folders, self._folders = self._folders, []
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _result(self, volume: Any, segmentation: Any, tables: list[Any]) -> Result:
         found = {t.name: t for t in map(table_from_node, tables)}
@@ -135,11 +176,20 @@ class DicomExport:
         model = _model(card) if card is not None else {"id": masks.model_id}
         return Result(masks.grid, masks.layers, tables=found, provenance={"model": model} if masks.model_id else {})
 
-    def _imported(self, folder: Path, files: list[str]) -> None:
+    def _import(self, folder: Path, answer: dict[str, Any], where: str) -> None:
+        """Import what the worker wrote into the database at ``where``, and look whether it took it."""
+        known = database()
+        if known is None or str(known.databaseFilename) != where:
+            self._dialogs.error(
+                _("Slicer's DICOM database was closed or changed meanwhile, so nothing was imported. Open it and "
+                  "export again.")
+            )  # fmt: skip
+            return
         from DICOMLib import DICOMUtils
 
-        if DICOMUtils.importDicom(str(folder / "dicom"), database(), True):
-            self._log(_("In Slicer's DICOM database now: {files}").format(files=", ".join(files)))
+        imported = DICOMUtils.importDicom(str(folder / "dicom"), known, True)
+        if imported and known.isOpen and all(known.fileForInstance(uid) for uid in answer["instances"]):
+            self._log(_("In Slicer's DICOM database now: {files}").format(files=", ".join(answer["files"])))
         else:
             self._dialogs.error(
                 _("Slicer's DICOM database did not take the objects; export them into a folder and import that.")

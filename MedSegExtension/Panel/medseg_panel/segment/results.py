@@ -75,6 +75,7 @@ class ResultsSection:
     def cleanup(self) -> None:
         """The module's widget goes away."""
         self._parameters = None
+        self.dicom.close()
         for view in self._plot_views:
             view.disconnect("dataSelected(vtkStringArray*,vtkCollection*)", self._points_selected)
         self._plot_views = []
