@@ -77,6 +77,17 @@ def test_compressed_films_that_cannot_be_decoded_are_an_error_and_leave_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_masks_of_a_film_are_put_in_a_plane_by_the_run_that_makes_them(tmp_path: Path) -> None:
+    """Who wanted them in a viewer had to write them a second time; the option without --dicom was ignored."""
+    film = write_film(tmp_path / "film.dcm", chest_xray(seed=2, size=256).volume.array[0].astype(np.uint8))
+    command = ("run", "lungs-compact", film, "-o", tmp_path / "out", "--no-scene", "--device", "cpu", "--film-plane")
+    refused = medseg(*command)
+    assert refused["exit_code"] == 2 and "--dicom" in refused["error"]["message"] and not (tmp_path / "out").exists()
+    assert medseg(*command, "--dicom")["exit_code"] == 0
+    made = pydicom.dcmread(tmp_path / "out/dicom/segmentation.dcm")
+    assert made.FrameOfReferenceUID and all("PlanePositionSequence" in f for f in made.PerFrameFunctionalGroupsSequence)
+
+
 def _picture(folder: Path) -> Path:
     import SimpleITK as sitk
 
