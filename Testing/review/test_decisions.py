@@ -146,12 +146,18 @@ def test_drawing_adds_a_finding_and_a_split_one_keeps_its_decision() -> None:
     assert len(work.findings) == 2 and work.findings[line.id].voxels == 18
 
 
-def test_a_rejected_finding_stays_in_the_list_when_others_are_drawn_beside_it() -> None:
+def rejected_row() -> tuple[Review, int]:
+    """A review of one finding, a row of four voxels, which was rejected; and its number."""
     labels = np.zeros(GRID.shape, np.uint8)
     labels[3, 10, 2:6] = 2
     work = review(labels)
     (one,) = work.findings
     work.decide(one, "rejected")
+    return work, one
+
+
+def test_a_rejected_finding_stays_in_the_list_when_others_are_drawn_beside_it() -> None:
+    work, one = rejected_row()
     drawn = work.labels[0].copy()
     drawn[3, 11, 2:4] = 1
     work.edited(0, drawn)
@@ -162,11 +168,8 @@ def test_a_rejected_finding_stays_in_the_list_when_others_are_drawn_beside_it() 
 
 def test_a_rejected_finding_that_was_drawn_over_is_not_listed_with_voxels_that_it_lost() -> None:
     """Else the list and review.json tell of a lesion, with its volume, of which nothing is left."""
-    labels = np.zeros(GRID.shape, np.uint8)
-    labels[3, 10, 2:6] = 2
-    work = review(labels)
-    (one,) = work.findings
-    work.decide(one, "rejected")
+    work, one = rejected_row()
+    labels = work.model.layers[0].labels
     drawn = work.labels[0].copy()
     drawn[3, 10, 2:5] = 1
     work.edited(0, drawn)

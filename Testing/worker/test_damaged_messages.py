@@ -51,14 +51,18 @@ def test_a_run_that_is_asked_for_wrongly_is_no_fault_of_the_worker(tmp_path: Pat
     assert said["type"] == "error" and said["kind"] in ("InputError", "ModelError"), said
 
 
-def test_a_full_disk_is_no_fault_of_medseg_and_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_medseg_and_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(tmp_path / "labels")
+
     def full(request: dict[str, Any]) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/medseg-x/labels")
+        raise OSError(errno.ENOSPC, "No space left on device", file)
 
     monkeypatch.setattr(process, "run_options_of", full)
-    monkeypatch.setattr(process, "exchange_folder_of", lambda request: Path("/tmp/medseg-x"))
-    (said,) = told('{"id": 1, "command": "run", "folder": "/tmp/medseg-x"}')
-    assert said["kind"] == "OutputError" and "/tmp/medseg-x/labels" in said["message"] and "TMPDIR" in said["message"]
+    monkeypatch.setattr(process, "exchange_folder_of", lambda request: tmp_path)
+    (said,) = told(json.dumps({"id": 1, "command": "run", "folder": str(tmp_path)}))
+    assert said["kind"] == "OutputError" and file in said["message"] and "TMPDIR" in said["message"]
 
 
 def test_options_are_given_on_as_the_pipeline_wants_them() -> None:

@@ -6,7 +6,6 @@ brought into the plane of the target once. Sums are in double precision and roun
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -15,11 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..cores import cores
+
 Float32Array = npt.NDArray[np.float32]
 FloatArray = npt.NDArray[np.float64]
 
-#: Voxels of the result that are worth a thread; more threads than this wait for the memory.
-_VOXELS, _MOST_THREADS = 1 << 19, 8
+#: Voxels of the result that are worth a thread.
+_VOXELS = 1 << 19
 #: A voxel so near to the outer face of the source might be counted in or out.
 _EDGE = 1e-6
 
@@ -65,7 +66,7 @@ def resample_linear(source: npt.NDArray[Any], positions: Sequence[FloatArray], f
             kept = {s: kept[s] if s in kept else in_plane(s) for s in wanted}
             out[k] = kept[low] + (kept[high] - kept[low]) * weight if weight else kept[low]
 
-    threads = max(1, min(_MOST_THREADS, _cores(), out.size // _VOXELS, len(out)))
+    threads = max(1, min(cores(), out.size // _VOXELS, len(out)))
     cuts = np.linspace(0, len(out), threads + 1).astype(int).tolist()
     if threads == 1:
         work(0, len(out))
@@ -84,7 +85,3 @@ def _between(low: FloatArray, high: FloatArray, weight: FloatArray) -> FloatArra
     high *= weight
     low += high
     return low
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

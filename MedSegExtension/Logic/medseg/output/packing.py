@@ -7,7 +7,6 @@ only.
 from __future__ import annotations
 
 import mmap
-import os
 import struct
 import zlib
 from collections import deque
@@ -16,26 +15,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
+from ..cores import cores
+
 #: zlib's level: on CT and labels 1 is three times as fast as the usual 6, and CT files are no larger.
 LEVEL = 1
 #: Of labels: as fast as 1 on them, and the files are a seventh smaller.
 LABEL_LEVEL = 3
 BLOCK = 1 << 20
-_MOST_THREADS = 8
 # No name, no time, unknown system: the same data give the same bytes.
 _HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _RAW, _GZIP = b"\nencoding: raw\n", b"\nencoding: gzip\n"
 
 Buffer = bytes | memoryview
-
-
-def cores() -> int:
-    """Cores that this process may use, at least one and at most eight."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        count = os.cpu_count() or 1
-    return max(1, min(_MOST_THREADS, count))
 
 
 def blocks_of(data: Buffer) -> Iterator[memoryview]:
