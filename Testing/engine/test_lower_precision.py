@@ -97,3 +97,18 @@ def test_a_volume_that_was_cancelled_decides_nothing(tiny: Model) -> None:
     opened.close()
     key = automatic.key(tiny.sha256, None, FEEDS)
     assert automatic.remembered(f"{key}-bfloat16") is None and lower_precision.EQUAL > 0.999
+
+
+def test_a_volume_that_ended_early_decides_nothing_for_the_next_run_of_a_kept_session(tiny: Model) -> None:
+    """A worker keeps its sessions: a few tiles before Cancel were taken for a whole volume."""
+    kept, monitor = SessionCache(), Monitor()
+    opened = kept.open(tiny, "openvino:cpu", monitor=monitor, precision="bfloat16")
+    opened.run(FEEDS)
+    monitor.cancel()
+    again = Monitor()
+    opened.attach(again)
+    opened.run(FEEDS)
+    assert Network.ran == ["float32", "bfloat16"] * 2 and "compared with float32" in again.notes[0]
+    opened.attach(Monitor())
+    opened.run(FEEDS)
+    assert Network.ran[4:] == ["bfloat16"], "the whole volume after it decides"

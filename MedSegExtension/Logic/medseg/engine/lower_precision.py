@@ -82,9 +82,11 @@ class Compared:
             self._decisions += size
         return result
 
-    def volume_is_done(self) -> None:
-        """Decide by the volume that was run; nothing happens where nothing was compared."""
-        if self._share is None and self._decisions:
+    def volume_is_done(self, whole: bool) -> None:
+        """Decide by the volume that was run, if ``whole``; nothing happens where nothing was compared."""
+        if not whole:
+            self._equal = self._decisions = 0.0
+        elif self._share is None and self._decisions:
             self._share = self._equal / self._decisions
             engine = "float32" if self.refused else self.precision
             automatic.remember(self._key, Choice(engine, {}, self._share))

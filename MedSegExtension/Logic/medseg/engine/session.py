@@ -59,6 +59,8 @@ class Session:
         self._end = weakref.finalize(self, self._runner.close)
         self._session: Any = None
         self._openvino: OpenVinoNetwork | Compared | None = None
+        #: Whether a call of the present run failed, so that its volume was not run whole.
+        self._failed = False
         self._undecided = False
         self._said_at_opening: tuple[str, ...] = ()
         self._chosen = ""
@@ -110,11 +112,12 @@ class Session:
 
     def attach(self, monitor: Monitor) -> None:
         """Use this open session for another run: ``monitor`` cancels it, and is told again what opening told."""
+        whole, self._failed = not (self._failed or self._monitor.cancelled), False
         self._monitor = monitor
         for sentence in self._said_at_opening:
             monitor.warn(sentence)
         if isinstance(self._openvino, Compared):
-            self._openvino.volume_is_done()
+            self._openvino.volume_is_done(whole)
             self._chosen = ""
         elif self._chosen:
             monitor.note(self._chosen)
@@ -157,6 +160,7 @@ class Session:
             self._tell_precision(network)
             return result
         except Exception as error:
+            self._failed = True
             self._monitor.checkpoint()
             if self._session is None:
                 raise self._translated(error, "run", feeds=feeds) from error
@@ -235,8 +239,8 @@ class Session:
 
     def close(self) -> None:
         """Free the network; a run that is still ending keeps its memory until it has ended."""
-        if isinstance(self._openvino, Compared) and not self._monitor.cancelled:
-            self._openvino.volume_is_done()
+        if isinstance(self._openvino, Compared):
+            self._openvino.volume_is_done(not (self._failed or self._monitor.cancelled))
         self._session = self._openvino = None
         self._undecided = False
         self._end()
