@@ -14,7 +14,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from medseg.cli.interrupt import claimed, interruptible, scratch
+from medseg.cli.interrupt import claimed, interruptible
+from medseg.scratch import own_place
 from support import tiny_networks
 from support.io_samples import write_nifti
 
@@ -152,7 +153,7 @@ def test_errors_of_the_work_are_raised_and_folders_it_made_are_removed(tmp_path)
         raise ValueError("bad")
     assert list(tmp_path.iterdir()) == []
     before = os.environ.get("TMPDIR")
-    with scratch(lambda remove: nullcontext()):
+    with own_place():
         import tempfile
 
         inside = Path(tempfile.mkdtemp())

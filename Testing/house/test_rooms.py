@@ -25,6 +25,7 @@ LIGHT = [
     "errors",
     "monitor",
     "result",
+    "scratch",
     "geometry.grid",
     "geometry.volume",
     "model.card",

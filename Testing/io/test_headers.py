@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from medseg import scratch
 from medseg.errors import InputError
 from medseg.io import itk, read_volume
 
@@ -137,7 +138,7 @@ def test_whatever_is_changed_in_a_file_it_is_read_or_refused(
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     path.write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(itk, "_SHARED_MEMORY", shared)
+        patch.setattr(scratch, "SHARED_MEMORY", shared)
         try:
             assert read_volume(path).array.size
         except InputError as error:

@@ -18,7 +18,7 @@ import onnx
 import psutil
 import pytest
 
-from medseg import load_model, run
+from medseg import load_model, run, scratch
 from medseg.geometry.grid import Grid
 from medseg.geometry.volume import Volume
 from medseg.model.manifest.schema import Manifest
@@ -108,7 +108,7 @@ class Host:
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(worker_client, "_SHARED_MEMORY", tmp_path / "none")
+    monkeypatch.setattr(scratch, "SHARED_MEMORY", tmp_path / "none")
     host = Host()
     yield host
     host.client.shutdown()
@@ -132,7 +132,7 @@ def test_voxels_stay_off_the_disk_where_shared_memory_has_room(tmp_path: Path, m
     disk.mkdir()
     memory.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(disk))
-    monkeypatch.setattr(worker_client, "_SHARED_MEMORY", memory)
+    monkeypatch.setattr(scratch, "SHARED_MEMORY", memory)
     assert exchange_folder([volume()], {}).parent == memory
     # One float32 map a class may be far larger than the volume.
     assert exchange_folder([volume()], {"probabilities": True}).parent == disk

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import typer
 
 from ..errors import Cancelled, InputError
+from ..scratch import discard, own_place
 from .console import Command, as_text, exit_code, set_up_logging, stdout_for_json
-from .interrupt import end_now, interruptible, scratch
+from .interrupt import end_now, interruptible
 
 
 def execute(body: Callable[[Command], int], *, as_json: bool, debug: bool) -> None:
@@ -28,7 +29,7 @@ def execute(body: Callable[[Command], int], *, as_json: bool, debug: bool) -> No
             finish(Cancelled.exit_code)
 
         def work() -> int:
-            with scratch(command.on_abandon):
+            with own_place() as folder, command.on_abandon(lambda: discard(folder)):
                 return body(command)
 
         try:

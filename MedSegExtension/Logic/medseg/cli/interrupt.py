@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -77,31 +76,6 @@ def _signals(handler: Callable[..., None]) -> Iterator[None]:
     finally:
         for number, old in before.items():
             signal.signal(number, old)
-
-
-@contextmanager
-def scratch(on_abandon: Callable[[Callable[[], None]], Any]) -> Iterator[None]:
-    """A private place for temporary files of this process and its children, removed whatever happens."""
-    folder = Path(tempfile.mkdtemp(prefix="medseg-"))
-    names = ("TMPDIR", "TEMP", "TMP")
-    before = {name: os.environ.get(name) for name in names}
-
-    def remove() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-
-    os.environ.update(dict.fromkeys(names, str(folder)))
-    tempfile.tempdir = None
-    try:
-        with on_abandon(remove):
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        tempfile.tempdir = None
-        remove()
 
 
 @contextmanager

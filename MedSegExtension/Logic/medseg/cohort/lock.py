@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import platform
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -14,10 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import OutputError
+from ..locks import try_lock
 
 FILE = "cohort.lock"
-#: The byte that is locked on Windows, where what is locked cannot be read: far behind what is written.
-_BYTE = 1 << 30
 
 
 @contextmanager
@@ -34,7 +31,10 @@ def only_driver(folder: Path, tell: Callable[[str], None]) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
     with file:
-        free = _lock(file)
+        try:
+            free = try_lock(file)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be locked: {error.strerror or error}.") from error
         file.seek(0)
         before = _words(file.read())
         if free is False:
@@ -67,24 +67,3 @@ def _words(text: str) -> str:
         return f"process {about['process']} on {about['computer']}, since {about['since']}"
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _lock(file: IO[str]) -> bool | None:
-    """True: it is ours now. False: somebody else's. None: there are no locks here."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_BYTE)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK):
-            return False
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL):
-            return None
-        raise OutputError(f"{file.name} cannot be locked: {error.strerror or error}.") from error
-    return True

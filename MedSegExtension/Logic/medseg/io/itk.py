@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +21,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, OutputError
+from ..scratch import temporary
 from ._common import SUPPORTED, Array
 from .headers import check_header
 
 log = logging.getLogger("medseg")
-_SHARED_MEMORY = Path("/dev/shm")
 _START = (
     "import os, runpy, sys; sys.path[:0] = sys.argv.pop(1).split(os.pathsep); "
     "runpy.run_module('medseg.io.itk_child', run_name='__main__', alter_sys=True)"
@@ -84,9 +83,8 @@ class ItkImage:
 def read_itk(path: Path) -> ItkImage:
     """The image in ``path``; `InputError` where it cannot be read, also where reading it ends the reading process."""
     check_header(path)
-    shared = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="medseg-read-", dir=shared) as folder:
-        voxels = Path(folder) / "voxels"
+    with temporary(bytes_in_memory=0) as folder:
+        voxels = folder / "voxels"
         seconds = _LEAST_SECONDS + path.stat().st_size / _LEAST_BYTES_A_SECOND
         answer = _child.ask({"path": str(path.absolute()), "array": str(voxels)}, seconds)
         if answer is None:

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import MedSegError, OutOfMemory
 from ..monitor import Event, Monitor
+from ..scratch import discard_all, own_place
 from .dicom import write_objects
 from .models import import_file, install, propose_file, published
 from .reading import read_images
@@ -126,6 +127,7 @@ class Worker:
                 shutil.rmtree(folder, ignore_errors=True)
         if self._folder is None:
             self._stop_query()
+        discard_all()
         os._exit(0)
 
     def take(self, line: str | bytes) -> bool:
@@ -299,6 +301,6 @@ def main() -> None:
     worker = Worker(Channel(messages))
     for target in (lambda: worker.read(sys.stdin.buffer), worker.beat):
         threading.Thread(target=target, daemon=True).start()
-    with contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
+    with own_place(), contextlib.suppress(BrokenPipeError, KeyboardInterrupt):
         worker.serve()
     os._exit(0)

@@ -7,8 +7,6 @@ first list is opened.
 from __future__ import annotations
 
 import contextlib
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from medseg import scratch
 from medseg.geometry.volume import Volume
 from medseg.io.segmentations import Segmentation
 from medseg.result import Result, Table
@@ -26,7 +25,6 @@ from medseg_mrml import node_from_volume
 from ..worker.process import QtWorkerProcess
 
 _MODULE = "medseg.worker.case_reading"
-_SHARED_MEMORY = Path("/dev/shm")
 #: Free bytes below which arrays go to the disk, not to shared memory.
 _ROOM = 4 * 2**30
 #: Files of a DICOM folder that are looked at to tell whether it changed.
@@ -122,14 +120,14 @@ class Reading:
             self.why = str(message.get("message") or _("The case could not be read."))
         self.over = True
         # What is mapped stays readable where the system lets files be removed meanwhile; else they go later.
-        _remove(self.folder)
+        scratch.discard(self.folder)
         on_end, self.on_end = self.on_end, _nothing
         on_end()
 
     def drop(self) -> None:
         """Nobody wants it any more."""
         self.over, self.on_end, self.case = True, _nothing, None
-        _remove(self.folder)
+        scratch.discard(self.folder)
 
 
 class Saving:
@@ -165,7 +163,7 @@ class Saving:
     def drop(self) -> None:
         """Nobody waits for it any more."""
         self.over, self.on_end = True, _nothing
-        _remove(self._folder)
+        scratch.discard(self._folder)
 
 
 class ReadingProcess:
@@ -264,7 +262,7 @@ class CaseReader:
                 reading.drop()
         self._now = self._ahead = None
         self._process.close()
-        _remove()
+        scratch.remove_left_over()
 
 
 def volume_node(case: ReadCase, scene: Any, name: str) -> Any:
@@ -315,24 +313,5 @@ def _nothing() -> None:
     pass
 
 
-_left_over: list[Path] = []
-
-
 def _new_folder() -> Path:
-    """In shared memory where there is ample room (Linux): voxels of patients need not reach the disk."""
-    try:
-        if _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > _ROOM:
-            return Path(tempfile.mkdtemp(prefix="medseg-", dir=_SHARED_MEMORY))
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="medseg-", dir=slicer.app.temporaryPath))
-
-
-def _remove(folder: Path | None = None) -> None:
-    """Remove a folder, and those that could not be removed before since their files were mapped (Windows)."""
-    if folder is not None:
-        _left_over.append(folder)
-    for one in list(_left_over):
-        shutil.rmtree(one, ignore_errors=True)
-        if not one.exists():
-            _left_over.remove(one)
+    return scratch.new_folder(Path(slicer.app.temporaryPath), bytes_in_memory=_ROOM)

@@ -6,14 +6,13 @@ The objects are made in the worker, from what the segmentation node and the tabl
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from slicer.i18n import tr as _
 
+from medseg import scratch
 from medseg.errors import MedSegError, OutputError
 from medseg.model.card import MANIFEST_NAME, ModelCard
 from medseg.result import Result
@@ -157,13 +156,13 @@ class DicomExport:
             self._dialogs.error(error["message"])
 
     def _new_folder(self) -> Path:
-        self._folders.append(Path(tempfile.mkdtemp(prefix="medseg-")))
+        self._folders.append(scratch.new_folder())
         return self._folders[-1]
 
     def _remove_folders(self) -> None:
         folders, self._folders = self._folders, []
         for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+            scratch.discard(folder)
 
     def _result(self, volume: Any, segmentation: Any, tables: list[Any]) -> Result:
         found = {t.name: t for t in map(table_from_node, tables)}

@@ -5,14 +5,13 @@ Nothing here waits. Volumes are written to files in pieces, and Qt handles event
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from medseg import scratch
 from medseg.geometry.volume import Volume
 from medseg.worker.transfer import array_message, result_from, volume_message, write_in_pieces
 
@@ -26,7 +25,6 @@ CANCEL_QUERY_MS = 10000
 SILENT_SECONDS = 120.0
 _CHECK_MS = 5000
 _TELL_SECONDS = 0.1
-_SHARED_MEMORY = Path("/dev/shm")
 # Input and labels are there at the same time, and a computer should not be filled to the brim.
 _ROOM = 6
 
@@ -205,7 +203,7 @@ class WorkerClient:
         self._waiting.clear()
         run, self._run = self._run, None
         if run is not None:
-            shutil.rmtree(run.folder, ignore_errors=True)
+            scratch.discard(run.folder)
 
     # -- a run ----------------------------------------------------------------------------------------------
 
@@ -240,7 +238,7 @@ class WorkerClient:
             tell()
         finally:
             # Mapped files keep their contents on Unix; Windows refuses to remove them until they are unmapped.
-            shutil.rmtree(run.folder, ignore_errors=True)
+            scratch.discard(run.folder)
 
     def _cancel_hard(self, number: int, life: int) -> None:
         run = self._run
@@ -349,13 +347,7 @@ def exchange_folder(volumes: Sequence[Volume], options: dict[str, Any]) -> Path:
     A busy disk makes writers wait, and voxels of patients need not reach it. Raises ``OSError`` where there is none.
     """
     wanted = _ROOM * sum(v.array.nbytes for v in volumes)
-    try:
-        roomy = _SHARED_MEMORY.is_dir() and shutil.disk_usage(_SHARED_MEMORY).free > wanted
-        if roomy and not options.get("probabilities"):
-            return Path(tempfile.mkdtemp(prefix="medseg-", dir=_SHARED_MEMORY))
-    except OSError:
-        pass
-    return Path(tempfile.mkdtemp(prefix="medseg-"))
+    return scratch.new_folder(bytes_in_memory=None if options.get("probabilities") else wanted)
 
 
 def why_it_ended(code: int, crashed: bool, stderr: str) -> str:
