@@ -30,12 +30,13 @@ def test_the_python_lines_run_as_typed(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    pages = [README, *sorted((README.parent / "Documentation").glob("[!t]*.md"))]  # a tutorial's are run as typed
+    blocks = [b for page in pages for b in re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)]
     return [line.split("#")[0].strip() for block in blocks for line in block.splitlines() if line.startswith("medseg ")]
 
 
 @pytest.mark.parametrize("line", commands())
-def test_every_command_that_the_readme_names_exists(line: str) -> None:
+def test_every_command_that_is_named_exists(line: str) -> None:
     """Command, sub-command and options as they are written; what they do is tested elsewhere."""
     for alternative in line.split(" | ")[1:]:
         assert CliRunner().invoke(app, ["models", alternative, "--help"]).exit_code == 0, alternative
@@ -45,7 +46,8 @@ def test_every_command_that_the_readme_names_exists(line: str) -> None:
 def test_the_table_of_published_models_is_the_recipes_and_the_catalogue() -> None:
     """A model that is missing here is one that nobody finds."""
     published = [state for state in catalogue_states() if state.formats]
-    assert len(published) == 32 and markdown_table(published) in README.read_text(encoding="utf-8")
+    page = (README.parent / "Documentation" / "models.md").read_text(encoding="utf-8")
+    assert len(published) == 32 and markdown_table(published) in page
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
