@@ -118,27 +118,58 @@ def test_two_dates_are_aligned_for_approval_then_compared(tab: Any) -> None:
     assert later.GetParentTransformNode() is None
 
 
-def test_two_folders_of_masks_are_evaluated_with_box_plots(tab: Any, tmp_path: Path) -> None:
-    """Who has twenty cases wants to see at once which one is bad."""
-    for n in range(4):
+def folders_of_masks(tab: Any, folder: Path, cases: int) -> Any:
+    """Masks of a model and a reader in two folders, which are chosen next; the section."""
+    for n in range(cases):
         one = np.zeros((6, 10, 10), np.uint8)
-        one[1:4, 2:6, 2 : 5 + n] = 1
-        other = np.roll(one, n, axis=2)
+        one[1:4, 2:6, 2 : 5 + n % 4] = 1
         where = Grid((10, 10, 6), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), np.eye(3))
-        for folder, labels in (("model", one), ("reader", other)):
-            save_segmentation(
-                tmp_path / folder / f"case{n}.seg.nrrd",
-                [Layer(labels, (SegmentClass(1, "lesion", (1.0, 0.4, 0.0)),))],
-                where,
-            )
-    folders = iter([str(tmp_path / "model"), str(tmp_path / "reader")])
-    tab._dialogs.folder = lambda title: next(folders)
-    section = tab.compare
-    section.mode.setCurrentIndex(2)
-    section.evaluate()
+        for name, labels in (("model", one), ("reader", np.roll(one, n % 4, axis=2))):
+            layers = [Layer(labels, (SegmentClass(1, "lesion", (1.0, 0.4, 0.0)),))]
+            save_segmentation(folder / name / f"case{n}.seg.nrrd", layers, where)
+    chosen = iter([str(folder / "model"), str(folder / "reader")])
+    tab._dialogs.folder = lambda title: next(chosen, "")
+    tab.compare.mode.setCurrentIndex(2)
+    return tab.compare
+
+
+def test_two_folders_of_masks_are_evaluated_with_box_plots(tab: Any, tmp_path: Path) -> None:
+    """Who has twenty cases wants to see at once which one is bad, and work on while they are compared."""
+    section = folders_of_masks(tab, tmp_path, 4)
+    (tmp_path / "reader" / "other.seg.nrrd").write_bytes(b"")
+    section.folders.evaluate()
+    assert section.folders.running and not section.folders.start.enabled, "it is done elsewhere"
+    tab.opened.host.wait_for(lambda: not section.folders.running)
     assert "dice" in section._nodes.charts and section._nodes.charts["dice"].GetNumberOfPlotSeriesNodes() == 2
     keys = [section.which.itemData(n) for n in range(section.which.count)]
     assert keys == ["cases model", "summary model"], "what only draws a box is no table to read"
     assert section._shown.GetNumberOfRows() == 4 and "Each dot is a case" in tab.ui.status.text
+    assert "no partner: other.seg.nrrd." in tab.ui.status.text
+    assert section.folders.start.enabled and section.folders._errand is None
     section.remove()
     assert section._nodes is None
+
+
+def test_comparing_many_cases_can_be_stopped_and_begun_again(tab: Any, tmp_path: Path) -> None:
+    section = folders_of_masks(tab, tmp_path, 4)
+    section.folders.evaluate()
+    section.folders.cancel.click()
+    assert not section.folders.running and section._nodes is None and "cancelled" in tab.ui.status.text
+    section = folders_of_masks(tab, tmp_path, 4)
+    section.folders.evaluate()
+    tab.opened.host.wait_for(lambda: not section.folders.running)
+    assert tab.opened.dialogs.errors == [] and section._shown.GetNumberOfRows() == 4
+
+
+def test_why_many_cases_cannot_be_compared_is_told(tab: Any, tmp_path: Path) -> None:
+    """Neither folders that do not belong together nor a process that was ended may leave the panel waiting."""
+    section = folders_of_masks(tab, tmp_path, 1)
+    (tmp_path / "reader" / "case0.seg.nrrd").rename(tmp_path / "reader" / "nobody.seg.nrrd")
+    section.folders.evaluate()
+    tab.opened.host.wait_for(lambda: not section.folders.running)
+    assert "No file of model belongs to one of reader" in tab.opened.dialogs.errors[-1]
+    section = folders_of_masks(tab, tmp_path, 1)
+    section.folders.evaluate()
+    section.folders._errand._process._process.kill()
+    tab.opened.host.wait_for(lambda: not section.folders.running)
+    assert "ended unexpectedly" in tab.opened.dialogs.errors[-1] and section.folders.start.enabled

@@ -111,10 +111,14 @@ def _natural(text: str) -> list[Any]:
 
 @dataclass(eq=False)
 class Evaluation:
-    """``rows``: (case, class, figures by name). ``failed``: case -> why it could not be compared."""
+    """``rows``: (case, class, figures by name). ``failed``: case -> why it could not be compared.
+
+    ``counted``: what `summary` gives, where another process has counted it.
+    """
 
     rows: list[tuple[str, str, dict[str, float | int | None]]] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    counted: Table | None = None
 
     @property
     def names(self) -> list[str]:
@@ -145,6 +149,8 @@ class Evaluation:
 
     def summary(self) -> Table:
         """A row a class and figure: cases, mean with its 95 % interval, standard deviation, median, least, greatest."""
+        if self.counted is not None:
+            return self.counted
         columns = (
             Column("class", "str"), Column("figure", "str"), Column("unit", "str"), Column("cases", "int"),
             Column("left_out", "int", "", "cases in which it is not defined"), Column("mean", "float"),

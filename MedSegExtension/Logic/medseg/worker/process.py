@@ -3,7 +3,8 @@
 ``python -m medseg.worker`` reads one JSON message a line from standard input and writes one a line to standard output.
 
 Requests: ``{"id", "command": "run" | "read" | "devices" | "versions" | "check" | "add" | "published" | "propose" |
-"import" | "install" | "dicom" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop as ``run``.
+"import" | "install" | "dicom" | "evaluate" | "cancel" | "expect" | "quit", ...}``; ``cancel`` names the request to stop
+as ``run``.
 Messages: ``ready`` once at the start (with the packages that are ``missing``), ``alive`` every second, and for a
 request ``progress``, ``warning``, then exactly one of ``result``, ``answer`` (each under its own name) and ``error``
 (``kind``: the class of the error, ``Cancelled`` included). Arrays travel in files of the request's ``folder``
@@ -35,6 +36,7 @@ from ..errors import MedSegError, OutOfMemory
 from ..monitor import Event, Monitor
 from ..scratch import discard_all, own_place
 from .dicom import write_objects
+from .evaluation import evaluate_folders
 from .models import import_file, install, propose_file, published
 from .reading import read_images
 from .requests import exchange_folder_of, run_options_of, text_of, volumes_of
@@ -92,6 +94,7 @@ class Worker:
             "import": import_file,
             "install": install,
             "dicom": write_objects,
+            "evaluate": evaluate_folders,
         }
 
     @property

@@ -117,6 +117,19 @@ def volume_from(message: dict[str, Any], folder: Path) -> Volume:
     )
 
 
+def table_message(table: Table) -> dict[str, Any]:
+    """A table as plain values."""
+    return {
+        "columns": [[c.name, c.type, c.unit, c.description] for c in table.columns],
+        "rows": [list(row) for row in table.rows],
+    }
+
+
+def table_from(name: str, message: dict[str, Any]) -> Table:
+    """The table of a `table_message`."""
+    return Table(name, tuple(Column(*c) for c in message["columns"]), tuple(tuple(row) for row in message["rows"]))
+
+
 def result_message(result: Result, folder: Path) -> dict[str, Any]:
     """Write the arrays of ``result`` into ``folder`` and describe the rest as plain values."""
     return {
@@ -133,13 +146,7 @@ def result_message(result: Result, folder: Path) -> dict[str, Any]:
             name: save_array(array, folder, f"probability{n}.raw")
             for n, (name, array) in enumerate(result.probabilities.items())
         },
-        "tables": {
-            name: {
-                "columns": [[c.name, c.type, c.unit, c.description] for c in table.columns],
-                "rows": [list(row) for row in table.rows],
-            }
-            for name, table in result.tables.items()
-        },
+        "tables": {name: table_message(table) for name, table in result.tables.items()},
         "provenance": result.provenance,
         "warnings": list(result.warnings),
         "notes": list(result.notes),
@@ -168,12 +175,7 @@ def _result_from(message: dict[str, Any], folder: Path) -> Result:
             for layer in message["layers"]
         ),
         probabilities={name: map_array(array, folder) for name, array in message["probabilities"].items()},
-        tables={
-            name: Table(
-                name, tuple(Column(*column) for column in table["columns"]), tuple(tuple(row) for row in table["rows"])
-            )
-            for name, table in message["tables"].items()
-        },
+        tables={name: table_from(name, table) for name, table in message["tables"].items()},
         provenance=message["provenance"],
         warnings=tuple(message["warnings"]),
         notes=tuple(message["notes"]),

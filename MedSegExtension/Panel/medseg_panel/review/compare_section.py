@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import ctk
@@ -16,6 +15,7 @@ from medseg_mrml import reading_node, table_from_node
 
 from ..seams import Dialogs
 from ..segment import views
+from .folder_evaluation import FolderEvaluation
 from .layout import button, row, selector
 
 _SEGMENTATION, _VOLUME = ["vtkMRMLSegmentationNode"], ["vtkMRMLScalarVolumeNode"]
@@ -47,7 +47,8 @@ class CompareSection:
         layout.addWidget(self.mode)
         layout.addWidget(self._of_masks())
         layout.addWidget(self._of_dates())
-        layout.addWidget(self._of_folders())
+        self.folders = FolderEvaluation(dialogs, say, self._show_evaluation)
+        layout.addWidget(self.folders.widget)
         layout.addWidget(self._result())
         self.section.collapsed = True
         self._mode_chosen(0)
@@ -86,14 +87,6 @@ class CompareSection:
         form.addRow(row(align, self.accept))
         return self._dates
 
-    def _of_folders(self) -> Any:
-        self._folders = qt.QWidget()
-        layout = qt.QVBoxLayout(self._folders)
-        layout.setContentsMargins(0, 0, 0, 0)
-        tip = _("Masks of many cases and their references, paired by name: a table of cases, box plots in the views.")
-        layout.addWidget(button(_("Choose two folders and compare..."), tip, self.evaluate))
-        return self._folders
-
     def _result(self) -> Any:
         self._found = qt.QWidget()
         layout = qt.QVBoxLayout(self._found)
@@ -114,7 +107,7 @@ class CompareSection:
     def _mode_chosen(self, index: int) -> None:
         self._masks.visible = index == 0
         self._dates.visible = index == 1
-        self._folders.visible = index == 2
+        self.folders.widget.visible = index == 2
         self._found.visible = self._nodes is not None
 
     def offer(self, volume: Any, one: Any, other: Any) -> None:
@@ -189,32 +182,14 @@ class CompareSection:
 
     # -- many cases -----------------------------------------------------------------------------------------------
 
-    def evaluate(self) -> None:
-        """Hold each mask of a folder against the reference of its name in another one."""
-        predictions = self._dialogs.folder(_("Folder of the masks"))
-        references = self._dialogs.folder(_("Folder of the reference masks")) if predictions else ""
-        if not references:
-            return
-        from medseg.compare.cohort import evaluate, pair_folders
-        from medseg.compare.masks import Matching
-        from medseg.monitor import Monitor
+    def _show_evaluation(self, name: str, evaluation: Any, warnings: list[str]) -> None:
         from medseg_mrml.box_plots import show_evaluation
 
-        monitor, name = Monitor(), Path(predictions).name
-
-        def work() -> Any:
-            pairing = pair_folders(Path(predictions), Path(references))
-            if alone := len(pairing.only_predictions) + len(pairing.only_references):
-                monitor.warn(_("{n} files have no partner and were left out.").format(n=alone))
-            return show_evaluation(
-                {name: evaluate(pairing.pairs, matching=Matching(overlap=1), monitor=monitor)}, self._scene, None
-            )
-
-        self._make(work, None, ())
+        self._make(lambda: show_evaluation({name: evaluation}, self._scene, None), None, ())
         if self._nodes is not None:
             self._plot()
             words = _("Compared: {name}. Each dot is a case.").format(name=self._nodes.name)
-            self._say(" ".join([words, *monitor.warnings]))
+            self._say(" ".join([words, *warnings]))
 
     # -- result -------------------------------------------------------------------------------------------------
 

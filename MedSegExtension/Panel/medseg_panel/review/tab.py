@@ -349,6 +349,7 @@ class ReviewTab:
     def cleanup(self) -> None:
         self.actions.keys.set_enabled(False)
         self.cases.cleanup()
+        self.compare.folders.stop()
         self.leave()
         self.actions.keys.remove()
 
