@@ -88,9 +88,23 @@ def test_a_disk_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(pydicom.dataset.FileDataset, "save_as", full, raising=False)
     monkeypatch.setattr(pydicom.dataset.Dataset, "save_as", full)
-    with pytest.raises(InputError, match="No space left"):
+    with pytest.raises(InputError, match="out: No space left on device; make room on this disk"):
         write_dicom(result_of(path), path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_may_not_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hospital's share is often read-only: "is the disk full?" sent its user to the wrong place."""
+    path, _ = source_of("ascending", tmp_path)
+    (tmp_path / "share").mkdir()
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refused)
+    with pytest.raises(InputError, match="share: Permission denied; check that the folder exists and may be written"):
+        write_dicom(result_of(path), path, tmp_path / "share")
+    assert list((tmp_path / "share").iterdir()) == []
 
 
 def compressed(path: Path, syntax: str) -> None:

@@ -213,6 +213,30 @@ class TestExport:
         asked(loaded)[0]({"files": ["segmentation.dcm"], "instances": ["1.2.3"]})
         assert not taken and "closed or changed meanwhile" in loaded.dialogs.errors[0]
 
+    def test_a_series_that_is_deleted_meanwhile_gets_nothing(
+        self, loaded: Opened, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A study of masks without their images, which no viewer shows; an error that names a file, not the series."""
+        import slicer
+
+        taken: list[str] = []
+        utilities = types.ModuleType("DICOMLib")
+        utilities.DICOMUtils = types.SimpleNamespace(  # type: ignore[attr-defined]
+            importDicom=lambda folder, *rest: taken.append(folder)
+        )
+        monkeypatch.setitem(sys.modules, "DICOMLib", utilities)
+        loaded.panel.results.dicom.into_database()
+        files, slicer.dicomDatabase.files = slicer.dicomDatabase.files, {}
+        asked(loaded)[0]({"files": ["segmentation.dcm"], "instances": ["1.2.3"]})
+        told = ["12 of the 12 DICOM files of head are not in Slicer's database any more", "Nothing was exported."]
+        assert taken == []
+        assert all(words in loaded.dialogs.errors[-1] for words in told)
+        slicer.dicomDatabase.files = files
+        loaded.panel.results.dicom.into_folder()
+        slicer.dicomDatabase.files = {}
+        asked(loaded)[1]({"kind": "InputError", "message": "001.dcm: there is no such file."})
+        assert all(words in loaded.dialogs.errors[-1] for words in told)
+
     def test_a_volume_that_is_not_from_dicom_is_told(self, opened: Opened) -> None:
         """The user would wait for an export that cannot be."""
         ready(opened)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,56 @@ def _there_and_back(session: Session, images: Path, name: str) -> str:
         finally:
             DICOMUtils.closeTemporaryDatabase(before)
     return f"{said.splitlines()[0]} {own}; in the study now: {', '.join(sorted(added))}; {plugin}"
+
+
+def check_dicom_folder_or_series_is_gone(session: Session) -> str:
+    """A folder that may not be written to, a series deleted before or during an export: named, and nothing is left."""
+    from DICOMLib import DICOMUtils
+
+    true(session.widget is not None, "the module has no widget")
+    slicer.util.selectModule("DICOM")
+    common.pause(1.0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _outside(_SERIES, str(common.MODULE.parent / "Logic"), str(Path(__file__).parents[1]), str(folder / "images"))
+        before = DICOMUtils.openTemporaryDatabase(str(folder / "database"))
+        try:
+            volume, study = _imported(folder / "images", "gone")
+            slicer.util.selectModule(common.MODULE.stem)
+            session.run("bright", volume)
+            said = [_refused(session, _unwritable(folder / "locked"), lambda: None)]
+            output = folder / "output"
+            output.mkdir()
+            (series,) = slicer.dicomDatabase.seriesForStudy(study)
+            said.append(_refused(session, None, lambda: slicer.dicomDatabase.removeSeries(series)))
+            equal(slicer.dicomDatabase.patients(), (), "patients of a database without the images")
+            said.append(_refused(session, output, lambda: None))
+            true(DICOMUtils.importDicom(str(folder / "images"), slicer.dicomDatabase), "not imported again")
+            said.append(_refused(session, output, lambda: shutil.rmtree(folder / "images")))
+            equal(list(output.iterdir()), [], "what was left in the folder")
+        finally:
+            DICOMUtils.closeTemporaryDatabase(before)
+    return " | ".join(said)
+
+
+def _unwritable(folder: Path) -> Path:
+    """A folder that may not be written to, also by an administrator, who may write to all folders of a disk."""
+    folder.mkdir(mode=0o555)
+    return Path("/sys") if os.access(folder, os.W_OK) and Path("/sys").is_dir() else folder
+
+
+def _refused(session: Session, folder: Path | None, meanwhile: Callable[[], Any]) -> str:
+    """What is told where the export into ``folder``, or the database, fails; ``meanwhile`` is done once it began."""
+    export = session.panel.results.dicom
+    session.errors.clear()
+    export._dialogs.folder = lambda title: str(folder)
+    export._dialogs.ask = lambda title, text, questions, answers, accept: {q["id"]: q["default"] for q in questions}
+    (export.into_database if folder is None else export.into_folder)()
+    meanwhile()
+    true(common.wait(lambda: not export._busy, 120), "the export did not end")
+    equal(len(session.errors), 1, f"messages ({session.errors})")
+    sentence = session.errors.pop()
+    return str(sentence)
 
 
 # -- steps ----------------------------------------------------------------------------------------------------------

@@ -6,13 +6,16 @@ sentence to the panel. Anything that is not a ``MedSegError`` is a fault in MedS
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 log = logging.getLogger("medseg")
 _LONGEST = 4000
 _LONGEST_WORD = 200
+_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def readable(text: str) -> str:
@@ -71,6 +74,13 @@ class Cancelled(MedSegError):
 
 #: What code that takes a description apart raises where the description is not what it should be.
 _DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
+def not_written(path: Path, error: OSError) -> str:
+    """The sentence for a file that the operating system refused to write: what, where, why, and what to do."""
+    advice = "make room on this disk" if error.errno in _NO_ROOM else "check that the folder exists and may be written"
+    why = error.strerror or error
+    return f"{path.name} cannot be written to {path.parent}: {why}; {advice}, or choose another folder."
 
 
 @contextmanager

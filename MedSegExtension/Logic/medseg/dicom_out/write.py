@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, not_written
 from ..io.dicom_source import DicomSource, read_source
 from ..monitor import Monitor
 from ..result import Result, SegmentClass
@@ -140,9 +140,7 @@ def save(objects: dict[str, Any], folder: Path, monitor: Monitor) -> list[Path]:
             (stage / name).replace(folder / name)
         made = False
     except OSError as error:
-        raise OutputError(
-            f"The DICOM objects could not be written to {folder} ({error.strerror or error}); is the disk full?"
-        ) from error
+        raise OutputError(not_written(folder / next(iter(objects)), error)) from error
     finally:
         shutil.rmtree(stage, ignore_errors=True)
         if made and folder.is_dir() and not any(folder.iterdir()):

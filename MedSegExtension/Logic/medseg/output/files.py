@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import OutputError
+from ..errors import OutputError, not_written
 from ..geometry.grid import Grid
 from ..result import Layer, SegmentClass
 from .packing import BLOCK, LABEL_LEVEL, blocks_of, gzip_stream, nrrd_header, packed_nrrd_header
 
-_NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 # Bytes before the first voxel of a NIfTI-1 file without extensions.
 _NIFTI_START = 352
 
@@ -114,13 +113,6 @@ def save_text(path: str | Path, text: str, *, keep_as: Path | None = None) -> Pa
         file.flush()
         os.fsync(file.fileno())
     return path
-
-
-def not_written(path: Path, error: OSError) -> str:
-    """The sentence for a file that the operating system refused to write: what, where, why, and what to do."""
-    advice = "make room on this disk" if error.errno in _NO_ROOM else "check that the folder exists and may be written"
-    why = error.strerror or error
-    return f"{path.name} cannot be written to {path.parent}: {why}; {advice}, or choose another folder."
 
 
 @contextmanager

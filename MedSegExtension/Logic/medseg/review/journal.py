@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import InputError, OutputError
+from ..errors import InputError, OutputError, not_written
 from ..geometry.components import Box, difference
-from ..output.files import not_written, save_text
+from ..output.files import save_text
 from .decisions import Review
 from .slices import SliceReview
 

@@ -86,7 +86,7 @@ class DicomExport:
             return
         where = str(known.databaseFilename)
         folder = self._new_folder()
-        self._write(ready, folder / "dicom", given, lambda answer: self._import(folder, answer, where))
+        self._write(ready, folder / "dicom", given, lambda answer: self._import(folder, answer, where, ready[0]))
 
     def close(self) -> None:
         """The module's widget goes away: what is of an export under way does not stay in the temporary folder."""
@@ -135,7 +135,7 @@ class DicomExport:
         self._query = self._others.worker.query(
             "dicom",
             lambda answer: self._end(lambda: done(answer)),
-            lambda error: self._end(lambda: self._failed(error)),
+            lambda error: self._end(lambda: self._failed(error, volume)),
             on_warning=self._log,
             folder=str(exchange), result=message, images=files, output=str(output), **dicom_questions.options(given),
         )  # fmt: skip
@@ -149,11 +149,11 @@ class DicomExport:
             self._busy = False
             self._remove_folders()
 
-    def _failed(self, error: dict[str, Any]) -> None:
+    def _failed(self, error: dict[str, Any], volume: Any) -> None:
         if error.get("kind") == "Cancelled":
             self._log(_("The DICOM export was stopped; nothing was written."))
         else:
-            self._dialogs.error(error["message"])
+            self._dialogs.error(_gone(volume) or error["message"])
 
     def _new_folder(self) -> Path:
         self._folders.append(scratch.new_folder())
@@ -175,14 +175,21 @@ class DicomExport:
         model = _model(card) if card is not None else {"id": masks.model_id}
         return Result(masks.grid, masks.layers, tables=found, provenance={"model": model} if masks.model_id else {})
 
-    def _import(self, folder: Path, answer: dict[str, Any], where: str) -> None:
-        """Import what the worker wrote into the database at ``where``, and look whether it took it."""
+    def _import(self, folder: Path, answer: dict[str, Any], where: str, volume: Any) -> None:
+        """Import what the worker wrote into the database at ``where``, and look whether it took it.
+
+        Nothing is imported where the images of ``volume`` were deleted there meanwhile: objects without them are read
+        by nobody.
+        """
         known = database()
         if known is None or str(known.databaseFilename) != where:
             self._dialogs.error(
                 _("Slicer's DICOM database was closed or changed meanwhile, so nothing was imported. Open it and "
                   "export again.")
             )  # fmt: skip
+            return
+        if gone := _gone(volume):
+            self._dialogs.error(gone)
             return
         from DICOMLib import DICOMUtils
 
@@ -193,6 +200,15 @@ class DicomExport:
             self._dialogs.error(
                 _("Slicer's DICOM database did not take the objects; export them into a folder and import that.")
             )
+
+
+def _gone(volume: Any) -> str:
+    """That the images of ``volume`` were deleted while an export was under way, "" where they are there."""
+    try:
+        source_files(volume)
+    except MedSegError as error:
+        return str(_("{why} Nothing was exported.").format(why=error))
+    return ""
 
 
 def _model(card: ModelCard) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
-from medseg.errors import OutputError
+from medseg.errors import OutputError, not_written
 from medseg_mrml import table_from_node
 
 
@@ -39,9 +39,7 @@ def write_one_table(node: Any, path: str) -> list[str]:
     try:
         Path(path).write_text(table_from_node(node).to_csv(), encoding="utf-8", newline="")
     except OSError as error:
-        raise OutputError(
-            f"{Path(path).name} could not be written: {error.strerror}; choose another folder."
-        ) from error
+        raise OutputError(not_written(Path(path), error)) from error
     return [Path(path).name]
 
 
@@ -113,7 +111,10 @@ def _write(storage: Any, node: Any, path: str) -> None:
     storage.SetFileName(path)
     storage.SetUseCompression(True)
     if not storage.WriteData(node):
-        raise OutputError(f"{Path(path).name} could not be written; is the folder writable and the disk not full?")
+        file = Path(path)
+        raise OutputError(
+            f"{file.name} could not be written to {file.parent}; is the folder writable and the disk not full?"
+        )
 
 
 def _numbered(path: str, number: int) -> str:
