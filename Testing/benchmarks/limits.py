@@ -24,7 +24,7 @@ def peak(precision: str) -> float:
     """Floating point operations a second, the best of some calls of one 3x3 convolution in OpenVINO."""
     rng = np.random.default_rng(0)
     weights = rng.normal(0, 0.02, (_CHANNELS, _CHANNELS, 3, 3)).astype(np.float32)
-    # Without padding, so that `medseg.engine.winograd` leaves it: operations are counted as a plain convolution has them.
+    # Without padding `medseg.engine.winograd` leaves it: operations are counted as a plain convolution has them.
     shapes = {"x": [1, _CHANNELS, _SIDE + 2, _SIDE + 2], "y": [1, _CHANNELS, _SIDE, _SIDE]}
     ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in shapes.items()]
     node = helper.make_node("Conv", ["x", "w"], ["y"])

@@ -16,6 +16,8 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 #: Channels that go in and come out of a convolution that is worth it, at least; measured in ``Testing/benchmarks``.
 LEAST = 256
+#: Bytes of transformed weights in a network, at most; they are four times as many as the weights.
+MOST = 2**30
 _M, _SIDE = 4, 6
 # The transforms of the input, of the weights and of the result: B^T, G, A^T of the paper's section 4.1 for F(4x4, 3x3).
 _B = np.array(
@@ -34,7 +36,12 @@ def rewrite(model: Any) -> int:
 
     ``model``: of fixed sizes; it is changed. Only convolutions that keep the size, a multiple of 4, are replaced.
     """
-    found = [node for node in model.get_ordered_ops() if _pays(node)]
+    found, room = [], MOST
+    for node in filter(_pays, model.get_ordered_ops()):
+        room -= 4 * node.input_value(1).get_node().data.nbytes
+        if room < 0:
+            break
+        found.append(node)
     for node in found:
         result = _winograd(node)
         for target in list(node.output(0).get_target_inputs()):
