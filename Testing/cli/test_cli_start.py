@@ -74,3 +74,32 @@ def test_a_command_works_without_its_standard_streams(tmp_path: Path, closed: st
     done = subprocess.run(["sh", "-c", f"{command} {closed}"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     assert list((tmp_path / "out" / "images").glob("*.nrrd"))
+
+
+_SAY = ("--help", "run --help", "models list", "models list --json", "models show ich-compact", "devices --json",
+        "phantom flair -o {out}", "phantom flair -o {out} --json")  # fmt: skip
+_WRONG = "run no-such-model {out} -o {out}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="SIGPIPE is of POSIX")
+@pytest.mark.parametrize(
+    ("words", "closed", "code"),
+    [
+        *((words, "stdout", 141) for words in _SAY),
+        ("models list", "stderr", 0),
+        (_WRONG, "stdout", 3),
+        (_WRONG, "stderr", 141),
+        (f"{_WRONG} --json", "stdout", 141),
+    ],
+)
+def test_a_command_whose_output_nobody_reads_ends_quietly(tmp_path: Path, words: str, closed: str, code: int) -> None:
+    """``medseg models list | head -1`` must not look like a fault (code 1) to the script that does it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "medseg.cli", *words.format(out=tmp_path / "out").split()]
+    with (tmp_path / "other").open("w") as other:
+        streams = {"stdout": other, "stderr": other} | {closed: writer}
+        ended = subprocess.run(command, **streams, check=False).returncode
+    os.close(writer)
+    said = (tmp_path / "other").read_text()
+    assert ended == code and "Traceback" not in said and "Exception" not in said, said

@@ -356,3 +356,26 @@ def test_a_mask_that_nobody_drew_on_is_not_compared_for_each_key(tab: Any, monke
     array_of(image)[14:16, 30:33, 5:9] = 1
     reviewing.save()
     assert len(reviewing.review.findings) == 7
+
+
+def test_a_larger_font_cuts_no_name(tab: Any) -> None:
+    """Slicer's setting of the font left the columns as narrow as before: "abnorm..." said nothing."""
+    import slicer
+    from PySide6 import QtWidgets
+
+    from qt_host.bridge import unwrap
+
+    started(tab)
+    table, before = unwrap(tab.list.table), QtWidgets.QApplication.font()
+    larger = QtWidgets.QApplication.font()
+    larger.setPointSizeF(1.5 * before.pointSizeF())
+    QtWidgets.QApplication.setFont(larger)
+    try:
+        for slot in slicer.app.connected["fontChanged(QFont)"]:
+            slot(larger)
+        name = table.fontMetrics().horizontalAdvance("abnormal")
+        assert table.columnWidth(2) > name and table.rowHeight(0) >= table.fontMetrics().height()
+    finally:
+        QtWidgets.QApplication.setFont(before)
+    tab.cleanup()
+    assert slicer.app.connected["fontChanged(QFont)"] == [], "a panel that is gone would be called"

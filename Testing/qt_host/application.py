@@ -98,6 +98,12 @@ class Application:
         self.connected.setdefault(signal, []).append(slot)
         return True
 
+    def disconnect(self, signal: str, slot: Any) -> bool:
+        there = slot in self.connected.get(signal, [])
+        if there:
+            self.connected[signal].remove(slot)
+        return there
+
     def layoutManager(self) -> LayoutManager:
         return self._layout
 

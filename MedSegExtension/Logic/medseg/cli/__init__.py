@@ -10,12 +10,13 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import cohort, compare, dicom, models_catalogue, models_import, phantom, report, review, view
+from . import cohort, compare, dicom, models_catalogue, models_import, phantom, pipes, report, review, view
 from .execute import execute, parse_choices, parse_windows
 
 EXIT_CODES = (
     "Exit codes: 0 done, 2 bad input or option, 3 the model cannot be used, 4 the device failed, 130 cancelled "
-    "(Ctrl-C; nothing is left behind), 1 a fault of MedSeg itself. Of a batch, the code of the worst case. "
+    "(Ctrl-C; nothing is left behind), 141 nobody reads the output any more (| head), 1 a fault of MedSeg itself. "
+    "Of a batch, the code of the worst case. "
     "For research use only."
 )
 
@@ -44,7 +45,6 @@ phantom.register(app, EXIT_CODES)
 report.register(app, EXIT_CODES)
 dicom.register(app, EXIT_CODES)
 view.register(app, EXIT_CODES)
-phantom.register(app, EXIT_CODES)
 
 ModelArgument = Annotated[
     str,
@@ -105,7 +105,11 @@ def main() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115  (open to the end)
-    app()
+    pipes.watch()
+    try:
+        app()
+    finally:
+        sys.stdout.flush()
 
 
 def version(show: bool) -> None:

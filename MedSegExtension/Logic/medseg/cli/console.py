@@ -20,6 +20,7 @@ from ..errors import Cancelled, MedSegError
 from ..model.store import data_folder
 from ..monitor import Monitor
 from ..result import Cell, Table
+from .pipes import output
 from .progress import Reporter
 
 log = logging.getLogger("medseg")
@@ -181,8 +182,9 @@ def stdout_for_json(as_json: bool) -> Iterator[Callable[[str], None]]:
     os.dup2(2, 1)
 
     def through(text: str) -> None:
-        with os.fdopen(os.dup(real), "w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
+        stream = output(real)
+        stream.write(text + "\n")
+        stream.flush()
 
     try:
         yield through

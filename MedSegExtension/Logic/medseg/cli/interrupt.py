@@ -60,7 +60,7 @@ def interruptible(work: Callable[[], T], cancel: Callable[[], None], abandon: Ca
 def end_now(code: int) -> NoReturn:
     """End without waiting for threads or finalisers, which native code may hold up for long."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
+        with suppress(Exception, SystemExit):
             stream.flush()
     os._exit(code)
 

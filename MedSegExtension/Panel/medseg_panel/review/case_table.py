@@ -8,13 +8,14 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from .layout import plain_table
+from .layout import fit_rows, plain_table
 
 #: Rows that are filled at a time: some milliseconds of work.
 _ROWS = 40
 _COLUMNS = (_("Case"), _("State"), _("Rating"), _("Left"), _("Time"), _("Comment"))
 _STATES = {"to do": _("to do"), "in progress": _("in progress"), "done": _("done"), "skipped": _("skipped")}
-_WIDEST_NAME = 150
+#: Wide letters of a case's name that are shown at most; all are in its tool tip.
+_LETTERS_OF_NAME = 14
 
 
 class CaseTable:
@@ -93,12 +94,20 @@ class CaseTable:
         self._filled = 0
         self.table.setRowCount(len(self._rows))
         self._fill_more()
-        for column in range(len(_COLUMNS) - 1):
-            self.table.resizeColumnToContents(column)
-        self.table.setColumnWidth(0, min(self.table.columnWidth(0), _WIDEST_NAME))
-        self.table.setColumnWidth(1, max(map(self._width, _STATES.values())) + 10)
+        self._fit_columns()
         self.select(self._session.current)
         self._timer.start()
+
+    def font_changed(self) -> None:
+        """Nothing is cut in another size of letters."""
+        fit_rows(self.table)
+        self._fit_columns()
+
+    def _fit_columns(self) -> None:
+        for column in range(len(_COLUMNS) - 1):
+            self.table.resizeColumnToContents(column)
+        self.table.setColumnWidth(0, min(self.table.columnWidth(0), self._width("M" * _LETTERS_OF_NAME)))
+        self.table.setColumnWidth(1, max(map(self._width, _STATES.values())) + 10)
 
     def _width(self, text: str) -> int:
         return int(self.table.fontMetrics().boundingRect(text).width())

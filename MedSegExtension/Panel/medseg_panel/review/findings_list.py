@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from .layout import fit_columns, plain_table
+from .layout import fit_columns, fit_rows, plain_table
 
 #: Rows that are filled at a time: some milliseconds of work.
 _ROWS = 60
@@ -136,6 +136,11 @@ class FindingsList:
         fit_columns(self.table)
         if self._filled < len(ids):
             self._timer.start()
+
+    def font_changed(self) -> None:
+        """Nothing is cut in another size of letters."""
+        fit_rows(self.table)
+        fit_columns(self.table)
 
     def _fill_more(self) -> None:
         stop = min(self._filled + _ROWS, len(self._ids))

@@ -51,11 +51,16 @@ def plain_table(name: str, columns: Sequence[str], least_height: int) -> Any:
     table.setSelectionBehavior(qt.QAbstractItemView.SelectRows)
     table.setSelectionMode(qt.QAbstractItemView.SingleSelection)
     table.verticalHeader().hide()
-    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
+    fit_rows(table)
     table.horizontalHeader().setStretchLastSection(True)
     table.setWordWrap(False)
     table.setMinimumHeight(least_height)
     return table
+
+
+def fit_rows(table: Any) -> None:
+    """Make rows as high as a line of the font that there is now."""
+    table.verticalHeader().setDefaultSectionSize(table.fontMetrics().height() + 6)
 
 
 def fit_columns(table: Any) -> None:

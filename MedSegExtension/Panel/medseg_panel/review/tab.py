@@ -61,6 +61,7 @@ class ReviewTab:
         self._drawn_timer = self._timer(_DRAWN, self.actions.take_drawing)
         self._count_timer = self._timer(_COUNTED, self._show_changes)
         self._place_timer = self._timer(_PLACE, self._write)
+        slicer.app.connect("fontChanged(QFont)", self._font_changed)
         self._update()
 
     def _timer(self, milliseconds: int, work: Callable[[], None]) -> Any:
@@ -219,6 +220,10 @@ class ReviewTab:
         self.rating.show(None)
         self.cases.case_left()
 
+    def _font_changed(self, font: Any) -> None:
+        for table in (self.list, self.cases.table):  # the widgets get it after this signal
+            self._later(table.font_changed)
+
     def _node(self) -> Any:
         return self.reviewing.shown.node if self.reviewing is not None and self.reviewing.shown is not None else None
 
@@ -347,6 +352,7 @@ class ReviewTab:
         self.actions.stop()
 
     def cleanup(self) -> None:
+        slicer.app.disconnect("fontChanged(QFont)", self._font_changed)
         self.actions.keys.set_enabled(False)
         self.cases.cleanup()
         self.compare.folders.stop()
