@@ -112,6 +112,11 @@ class MedSegExtensionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self):
         """Reload & Test: forget the own packages, so that their sources are read anew."""
+        question = _(
+            "MedSeg is at work (a run, an import, an export or a comparison), and reloading ends that. Reload?"
+        )
+        if self.panel is not None and self.panel.busy and not slicer.util.confirmOkCancelDisplay(question, "MedSeg"):
+            return
         for name in [n for n in sys.modules if n.split(".")[0] in PACKAGES]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)

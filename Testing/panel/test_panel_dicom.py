@@ -192,7 +192,7 @@ class TestExport:
                 raise RuntimeError("Slicer's fault")
 
             self.into_database(loaded, monkeypatch, breaks)
-        assert not loaded.panel.results.dicom._busy and not loaded.panel.results.dicom._folders
+        assert not loaded.panel.results.dicom.busy and not loaded.panel.results.dicom._folders
 
     @pytest.mark.parametrize("change", [{"isOpen": False}, {"databaseFilename": "/another/ctkDICOM.sql"}])
     def test_a_database_that_is_closed_or_changed_meanwhile_gets_nothing(

@@ -73,6 +73,26 @@ class TestReload:
         opened.ui.tabs.currentIndex = 1
         assert all(s.enabled for s in review.actions.keys._shortcuts)
 
+    def test_asks_before_it_ends_what_is_under_way(self, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A run of half an hour was gone by one press of Reload, and nothing said so."""
+        import slicer
+
+        for name in [n for n in sys.modules if n.split(".")[0] in ("medseg", "medseg_mrml", "medseg_panel")]:
+            monkeypatch.setitem(sys.modules, name, sys.modules[name])
+        asked: list[str] = []
+        answers = iter((False, True))
+        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", lambda text, *_: asked.append(text) or next(answers))
+        before = opened.widget
+        opened.choose("ct-bleeds")
+        opened.add_volume()
+        opened.ui.applyButton.click()
+        assert before.panel.busy
+        before.onReload()
+        assert slicer.modules.MedSegExtensionWidget is before and opened.panel.runs.running and len(asked) == 1
+        before.onReload()
+        assert slicer.modules.MedSegExtensionWidget is not before and len(asked) == 2
+        assert "reloading ends that" in asked[0]
+
     def test_leaves_no_observer_behind(self, opened: Opened) -> None:
         widget = opened.widget
         opened.module.close()

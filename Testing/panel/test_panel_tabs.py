@@ -15,6 +15,7 @@ class OtherTab:
     """A tab that keeps what it is told."""
 
     title = "Review"
+    busy = False
 
     def __init__(self, neighbours: Any) -> None:
         import qt

@@ -15,9 +15,10 @@ from medseg.io import Segmentation
 from medseg.report import pictures
 from medseg.report.origin import card_line, run_lines
 from medseg.report.page import page
-from medseg.result import Layer, SegmentClass
+from medseg.result import Column, Layer, SegmentClass, Table
 from medseg.review.case_file import CaseReview
 from medseg.review.decisions import Review
+from medseg.review.slices import SliceReview
 
 CLASSES = (SegmentClass(1, "<b>lesion", (1.0, 0.0, 0.0), lesion=True),)
 
@@ -68,6 +69,28 @@ def test_the_page_stands_alone_and_says_what_was_decided() -> None:
     assert re.findall(r"<td[^>]*>([^<]*)</td>", row)[1:5] == ["0", "1", "0", "1"], "accepted, rejected, uncertain, open"
     assert "For research use only" in html
     assert second in {f.id for f in review.listed("size", unreviewed=True)}
+
+
+def test_a_classifiers_page_has_each_slice_with_the_readers_answer() -> None:
+    """Who reads the report of a head CT asks on which slices the bleeding is, and what the reader said of each."""
+    grid = Grid((20, 20, 6), (1.0, 1.0, 3.0), (0.0, 0.0, 0.0), np.eye(3))
+    names = ("slice", "centre_r_mm", "centre_a_mm", "centre_s_mm", "any", "<b>subdural", "epidural")
+    columns = tuple(Column(name, "int" if name == "slice" else "float") for name in names)
+    scores = [(0.1, 0.0), (0.7, 0.2), (0.9, 0.6), (0.2, 0.1), (0.8, 0.1), (0.1, 0.0)]
+    rows = tuple((n + 1, 0.0, 0.0, 3.0 * n, *two, 0.01) for n, two in enumerate(scores))
+    review = SliceReview(Table("slices", columns, rows), grid, "head", "ich")
+    for finding in review.listed():
+        if finding.name == "any":
+            review.decide(finding.id, "accepted" if finding.voxels == 2 else "rejected")
+    review.add("<b>subdural", 4, 5)
+    html = page(CaseReview("c1"), review, Volume(np.zeros(grid.shape), grid))
+    told = re.sub(r" +", " ", html[html.index("Each slice of a finding") : html.index('class="use"')])
+    assert "3 of 6 slices" in told
+    cells = [re.sub("<[^>]*>", "", c) for c in re.findall(r"<td[^>]*>(.*?)</td>", told)]
+    assert cells == ["2", "0.70 yes", "0.20", "3", "0.90 yes", "0.60 open", "5", "0.80 no", "0.10 yes"]
+    assert "&lt;b&gt;subdural" in told and "epidural" not in told, "a class without any finding takes no room"
+    kept, with_mask, volume = case()
+    assert "Each slice of a finding" not in page(kept, with_mask, volume)
 
 
 def test_an_image_of_another_grid_is_refused() -> None:

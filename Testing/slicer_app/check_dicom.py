@@ -125,7 +125,7 @@ def _refused(session: Session, folder: Path | None, meanwhile: Callable[[], Any]
     export._dialogs.ask = lambda title, text, questions, answers, accept: {q["id"]: q["default"] for q in questions}
     (export.into_database if folder is None else export.into_folder)()
     meanwhile()
-    true(common.wait(lambda: not export._busy, 120), "the export did not end")
+    true(common.wait(lambda: not export.busy, 120), "the export did not end")
     equal(len(session.errors), 1, f"messages ({session.errors})")
     sentence = session.errors.pop()
     return str(sentence)
@@ -238,7 +238,7 @@ def _exported_into_folder(session: Session, volume: Any, folder: Path, wanted: n
 
 
 def _ended(session: Session) -> None:
-    true(common.wait(lambda: not session.panel.results.dicom._busy, 120), "the export did not end")
+    true(common.wait(lambda: not session.panel.results.dicom.busy, 120), "the export did not end")
     equal(session.errors, [], "messages of the export")
 
 

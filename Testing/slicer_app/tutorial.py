@@ -198,7 +198,7 @@ def dicom() -> str:
         dialogs.folder = lambda title: str(work)
         dialogs.ask = lambda title, text, questions, answers, accept: {q["id"]: q["default"] for q in questions}
         action("Export", "DICOM objects into a folder...")
-        common.wait(lambda: list(work.rglob("*.dcm")) and not widget.panel.segment.results.dicom._busy, 120)
+        common.wait(lambda: list(work.rglob("*.dcm")) and not widget.panel.segment.results.dicom.busy, 120)
         objects = [p.name for p in work.glob("*.dcm")] + [p.name for p in (work / "dicom").glob("*.dcm")]
     assert objects, widget.panel.segment.run.log_text
     return ", ".join(objects)

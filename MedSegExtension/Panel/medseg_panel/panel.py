@@ -63,6 +63,11 @@ class Panel:
         for tab in self.tabs[1:]:
             tab.run_finished(run)
 
+    @property
+    def busy(self) -> bool:
+        """Something is under way that would end with the module: a run, an import, an export, a comparison."""
+        return self.segment.results.dicom.busy or any(tab.busy for tab in self.tabs)
+
     # -- the module is entered and left, the scene changes ------------------------------------------------------
 
     def enter(self) -> None:

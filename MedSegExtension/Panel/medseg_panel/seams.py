@@ -39,6 +39,10 @@ class Tab(Protocol):
     @property
     def widget(self) -> Any: ...
 
+    @property
+    def busy(self) -> bool:
+        """Something is under way that ends with the tab."""
+
     def enter(self) -> None: ...
 
     def exit(self) -> None: ...

@@ -18,11 +18,14 @@ from ..output.files import save_text
 from ..review.case_file import RATINGS, CaseReview
 from ..review.decisions import Review
 from ..review.findings import Finding
+from ..review.slices import ANSWERS, SliceReview
 from .origin import card_line
 from .pictures import key_image, window_of
 
 _MOST_ROWS = 200
 _STATES = ("accepted", "rejected", "uncertain", "not reviewed")
+#: Words for answers that are too long for a column.
+_SAID = {ANSWERS[""]: "open"}
 #: Pixels of 1/96 inch that a key image takes at most.
 _WIDE, _HIGH = 190, 165
 
@@ -76,6 +79,7 @@ def page(
         rating="" if kept.rating is None else f"{kept.rating}: {RATINGS[kept.rating]}",
         pictures=_pictures(review, volume, pictures),
         findings=rows,
+        slices=_slices(review) if isinstance(review, SliceReview) else None,
         classes=_classes(review),
         states=_STATES,
         changed=kept.changed.replace("T", " ")[:16],
@@ -102,6 +106,22 @@ def _classes(review: Review) -> list[dict[str, Any]]:
          "ml": f"{volumes[name] * ml:.3g}"}
         for name in names
     ]  # fmt: skip
+
+
+def _slices(review: SliceReview) -> dict[str, Any]:
+    """``classes`` that were found anywhere, and ``rows``: of each slice in a finding its number and, for each class,
+    the score and the reader's answer."""
+    names = [name for name in review.classes if any(name in (review.class_of(f.id), f.name) for f in review.listed())]
+    table = review.answers()
+    answers = [[str(cell) for cell in table.column(f"{name} reviewed")] for name in names]
+    rows = []
+    for n in range(len(table.rows)):
+        said = [column[n] for column in answers]
+        if any(said):
+            number, scores = review.scores_at(n)
+            cells = [(f"{scores[name]:.2f}", _SAID.get(one, one)) for name, one in zip(names, said, strict=True)]
+            rows.append({"number": number, "cells": cells})
+    return {"classes": names, "rows": rows, "all": len(table.rows)}
 
 
 def _size(finding: Finding) -> str:

@@ -116,6 +116,11 @@ class ReviewTab:
     # -- a case is opened and left ------------------------------------------------------------------------------
 
     @property
+    def busy(self) -> bool:
+        """Many cases are being compared."""
+        return self.compare.folders.running
+
+    @property
     def root(self) -> Path:
         """Where reviews of nodes are kept; a case list has a folder of its own."""
         return self.keeping.root

@@ -28,7 +28,10 @@ from .menus import add_action
 
 
 class DicomExport:
-    """Two entries of a menu. ``shown()`` gives volume, segmentation (or None) and tables of the result on show."""
+    """Two entries of a menu. ``shown()`` gives volume, segmentation (or None) and tables of the result on show.
+
+    ``busy``: an export is under way.
+    """
 
     def __init__(
         self,
@@ -40,7 +43,7 @@ class DicomExport:
         self._others, self._log, self._shown = others, log, shown
         self._dialogs = others.dialogs
         self._installer = others.dicom_installer(log) if others.dicom_installer is not None else None
-        self._busy = False
+        self.busy = False
         self._query: int | None = None
         self._folders: list[Path] = []
         add_action(menu, _("DICOM objects into a folder..."), self.into_folder)
@@ -97,7 +100,7 @@ class DicomExport:
 
     def _ready(self) -> tuple[Any, Any, list[Any], list[str]] | None:
         """Volume, segmentation, tables and source files; None where something is missing, which is told."""
-        if self._busy:
+        if self.busy:
             self._offer_to_stop()
             return None
         volume, segmentation, tables = self._shown()
@@ -123,7 +126,7 @@ class DicomExport:
         done: Callable[[dict[str, Any]], None],
     ) -> None:  # fmt: skip
         volume, segmentation, tables, files = ready
-        self._busy = True
+        self.busy = True
         try:
             exchange = self._new_folder()
             message = result_message(self._result(volume, segmentation, tables), exchange)
@@ -146,7 +149,7 @@ class DicomExport:
         try:
             tell()
         finally:
-            self._busy = False
+            self.busy = False
             self._remove_folders()
 
     def _failed(self, error: dict[str, Any], volume: Any) -> None:
