@@ -379,3 +379,27 @@ def test_a_larger_font_cuts_no_name(tab: Any) -> None:
         QtWidgets.QApplication.setFont(before)
     tab.cleanup()
     assert slicer.app.connected["fontChanged(QFont)"] == [], "a panel that is gone would be called"
+
+
+def test_a_finding_among_voxels_that_are_no_numbers_is_corrected_too(tab: Any) -> None:
+    """Quantitative maps have holes of NaN: Correct (E) failed on a finding that touched one, or painted nothing."""
+    from medseg.geometry.volume import Volume
+    from medseg_mrml import node_from_volume
+
+    image = np.where(lesions() > 0, 100.0, 0.0).astype(np.float32)
+    image[2:5, 3:5, 4:9] = np.nan  # half of the largest finding
+    image[8:11, 10:13, 10:14] = np.inf  # all of the second
+    holes = node_from_volume(Volume(image, grid(SIZE), "MR", "map"), tab.opened.scene)
+    tab.ui.volume.setCurrentNode(holes)
+    reviewing = started(tab)
+    editor = tab.actions.editor
+    assert reviewing.review.findings[reviewing.current].voxels == 60
+    press(tab, "E")
+    assert editor.is_open and editor.similar.enabled and "Only similar voxels (100 to 100)" in editor.similar.text
+    low, high = reviewing.intensities(reviewing.current)
+    assert 99 < low < 100 < high < 101
+    press(tab, "E")
+    tab.go(next(f.id for f in reviewing.review.findings.values() if f.voxels == 36))
+    press(tab, "E")
+    assert editor.is_open and not editor.similar.enabled, "there is no range of intensities to keep to"
+    assert tab.opened.dialogs.errors == []
