@@ -21,15 +21,6 @@ def test_the_numbers_are_those_of_scipys_zoom(order: int, shape: tuple[int, int,
     np.testing.assert_allclose(resize(x, shape, order), wanted, rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("order", [0, 1, 3])
-def test_a_part_of_the_result_is_that_of_the_whole(order: int) -> None:
-    """Only the part in which something was found goes back to the image's grid."""
-    x = np.random.default_rng(2).normal(size=(20, 17, 25))
-    window = (slice(3, 11), slice(0, 5), slice(30, 40))
-    for shape in ((31, 12, 40), (20, 17, 40)):
-        np.testing.assert_allclose(resize(x, shape, order, window), resize(x, shape, order)[window], rtol=0, atol=1e-13)
-
-
 def test_slices_are_resized_too() -> None:
     """Thick axes are resized apart, slice by slice."""
     x = np.random.default_rng(1).normal(size=(17, 25))

@@ -15,35 +15,28 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating[Any]]
 
 
-Window = tuple[slice, ...]
-
-
-def resize(array: npt.NDArray[Any], shape: Sequence[int], order: int, window: Window | None = None) -> FloatArray:
+def resize(array: npt.NDArray[Any], shape: Sequence[int], order: int) -> FloatArray:
     """``array`` with ``shape`` voxels over the same extent (outer faces kept); float64.
 
     Spline of ``order`` (0 nearest, 1 linear, 3 cubic), edge values repeated, clipped to the range of ``array``.
-    ``window``: the part of the result that is wanted.
     """
     from scipy import ndimage
 
     x = np.asarray(array, dtype=np.float64)
-    part = window or tuple(slice(None) for _ in shape)
     if x.shape == tuple(shape):
-        return x[part]
+        return x
     if order == 0 or x.ndim < 2 or not np.isfinite(x.sum()):
         # In products one value that is no number would spoil whole lines.
         factors = [1 / (old / new) for old, new in zip(x.shape, shape, strict=True)]
-        out = ndimage.zoom(x, factors, order=order, mode="nearest", grid_mode=True)[part]
+        out = ndimage.zoom(x, factors, order=order, mode="nearest", grid_mode=True)
     else:
-        out = _by_products(x, shape, order, part)
+        out = _by_products(x, shape, order)
     if order > 1:
         np.clip(out, x.min(), x.max(), out=out)
     return np.asarray(out)
 
 
-def _by_products(
-    x: npt.NDArray[np.float64], shape: Sequence[int], order: int, window: Window
-) -> npt.NDArray[np.float64]:
+def _by_products(x: npt.NDArray[np.float64], shape: Sequence[int], order: int) -> npt.NDArray[np.float64]:
     """What scipy's zoom gives, axis after axis as products with matrices that hold its weights.
 
     A spline is a sum of products of one factor for each axis. The products run on all cores, zoom on one: the cubic
@@ -52,13 +45,8 @@ def _by_products(
     # Axes that shrink come first, so that the later ones have less to do.
     for axis in sorted(range(x.ndim), key=lambda a: shape[a] / x.shape[a]):
         if shape[axis] == x.shape[axis]:
-            x = x[(slice(None),) * axis + (window[axis],)]
             continue
-        weights = _weights(x.shape[axis], shape[axis], order)[window[axis]]
-        used = np.flatnonzero(weights.any(axis=0))
-        if len(used) < x.shape[axis]:
-            some = slice(int(used[0]), int(used[-1]) + 1)
-            weights, x = weights[:, some], x[(slice(None),) * axis + (some,)]
+        weights = spline_weights(x.shape[axis], shape[axis], order)
         if axis == x.ndim - 1:
             x = np.matmul(x, weights.T)
         else:
@@ -69,7 +57,7 @@ def _by_products(
 
 
 @functools.lru_cache(maxsize=16)
-def _weights(old: int, new: int, order: int) -> npt.NDArray[np.float64]:
+def spline_weights(old: int, new: int, order: int) -> npt.NDArray[np.float64]:
     """(new, old): how much of each of ``old`` samples scipy's zoom takes for each of ``new`` ones."""
     from scipy import ndimage
 

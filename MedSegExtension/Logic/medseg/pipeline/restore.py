@@ -202,6 +202,8 @@ def _one_layer(labels: npt.NDArray[Any], manifest: Manifest) -> Layer:
     table = np.zeros(top + 1, dtype=dtype)
     for item in manifest.classes:
         table[item.value] = item.value
+    if labels.dtype == dtype and np.array_equal(table, np.arange(top + 1)):
+        return Layer(labels, tuple(segment_classes(manifest.classes)))
     return Layer(table[labels.astype(np.int64, copy=False) if labels.dtype.kind != "u" else labels],
                  tuple(segment_classes(manifest.classes)))  # fmt: skip
 

@@ -7,13 +7,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ..geometry.greatest_channel import greatest_channel
 from ..geometry.grid import Grid
 from ..geometry.resample import resample
-from ..geometry.spline_resize import Window
 from ..model.manifest.schema import Manifest
 from ..monitor import Monitor
 from .infer.score_maps import sigmoid, softmax
-from .preprocess.spatial import bounding_box
 from .preprocess.state import Prepared
 
 FloatArray = npt.NDArray[np.float32]
@@ -36,15 +35,16 @@ def restore_softmax(
     """
     logits = maps.logits()
     back = _Back(prepared, grid)
-    window = None if probabilities else back.not_background(logits)
-    best = back.near(logits[0], window)
-    whole = np.zeros(back.shape, np.uint8 if len(logits) <= 256 else np.uint16)
-    labels = whole if window is None else whole[window]
+    decided = None if probabilities else back.greatest(logits, monitor)
+    if decided is not None:
+        return back.onto(decided), {}
+    best = back.near(logits[0])
+    labels = np.zeros(back.shape, np.uint8 if len(logits) <= 256 else np.uint16)
     kept = [best.copy()] if probabilities else []
     for channel in range(1, len(logits)):
         monitor.checkpoint()
         monitor.progress(channel, len(logits), "")
-        values = back.near(logits[channel], window)
+        values = back.near(logits[channel])
         wins = values > best
         labels[wins] = channel
         np.maximum(best, values, out=best)
@@ -56,7 +56,7 @@ def restore_softmax(
         for k in range(stacked.shape[1]):
             stacked[:, k] = softmax(stacked[:, k].astype(np.float32))
         maps_by_name = {c.name: back.onto(stacked[c.value].astype(np.float32)) for c in manifest.classes}
-    return back.onto(whole), maps_by_name
+    return back.onto(labels), maps_by_name
 
 
 def restore_sigmoid(
@@ -89,23 +89,16 @@ class _Back:
         """(K, J, I) before resampling."""
         return self._near.shape
 
-    def not_background(self, logits: HalfArray) -> Window | None:
-        """The part of the grid before resampling outside which every label is 0; None where that is not known.
-
-        A mean of logits puts another class above the background only where one of the voxels that are averaged does.
-        """
-        if self._extent is None or self._extent.step.restore_order != 1:
+    def greatest(self, logits: npt.NDArray[Any], monitor: Monitor) -> npt.NDArray[Any] | None:
+        """The channel of the greatest logit before resampling; None where only `near`, which is slower, can tell."""
+        lines = None if self._extent is None else self._extent.lines(logits.shape[1:])
+        if lines is None or logits.dtype != np.float16:
             return None
-        other = np.zeros(logits.shape[1:], bool)
-        for values in logits[1:]:
-            other |= values > logits[0]
-        if not other.any():
-            return (slice(0, 1),) * 3
-        return self._extent.reached(*bounding_box(other), logits.shape[1:])
+        return greatest_channel(logits, lines, lambda done, total: monitor.progress(done, total, "labels"))
 
-    def near(self, logits: HalfArray, window: Window | None = None) -> HalfArray:
+    def near(self, logits: HalfArray) -> HalfArray:
         if self._extent is not None:
-            return self._extent.back(logits, window)
+            return self._extent.back(logits)
         # Out of view there is no class: a number that no network reaches.
         out = resample(logits.astype(np.float32), self._network, self._grid, interpolation="linear", fill=-6e4)
         return np.asarray(out.astype(np.float16))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...geometry.greatest_channel import Line
 from ...geometry.grid import Grid
-from ...geometry.spline_resize import Window, resize, resize_thick, thick_axis
+from ...geometry.spline_resize import resize, resize_thick, thick_axis
 from ...model.manifest.steps import ResampleExtent, ThickAxis
 
 
@@ -23,29 +23,29 @@ class Extent:
     step: ResampleExtent
     wanted: tuple[float, float, float]
 
-    def back(self, array: npt.NDArray[Any], window: Window | None = None) -> npt.NDArray[Any]:
-        """``array`` (K, J, I) of the network's grid on `grid`, in the order the step names, in its own dtype.
-
-        ``window``: the part of `grid` that is wanted.
-        """
+    def back(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """``array`` (K, J, I) of the network's grid on `grid`, in the order the step names, in its own dtype."""
         step, shape = self.step, self.grid.shape
-        moved = resized(
-            array, shape, step.restore_order, step.restore_thick_axis, self.wanted, self.grid.spacing, window
-        )
+        moved = resized(array, shape, step.restore_order, step.restore_thick_axis, self.wanted, self.grid.spacing)
         return moved.astype(array.dtype)
 
-    def reached(self, start: Sequence[int], size: Sequence[int], shape: Sequence[int]) -> Window:
-        """The part of `grid` (K, J, I) that a box of the network's grid (i, j, k), of ``shape``, can change.
+    def lines(self, shape: Sequence[int]) -> list[Line] | None:
+        """What `back` does to arrays of ``shape`` along each axis; None where it is more than linear interpolation."""
+        step = self.step
+        thick = self._thick()
+        if step.restore_order != 1 or (thick is not None and thick[1] > 1):
+            return None
+        lines = [Line.linear(old, new) for old, new in zip(shape, self.grid.shape, strict=True)]
+        if thick is not None and thick[1] == 0:
+            axis = thick[0]
+            lines[axis] = Line.nearest(shape[axis], self.grid.shape[axis])
+        return lines
 
-        Linear interpolation looks at the two nearest voxels; one more is taken for the rounding.
-        """
-        window = []
-        for axis, (old, new) in enumerate(zip(shape, self.grid.shape, strict=True)):
-            low, high = start[2 - axis], start[2 - axis] + size[2 - axis]
-            first = math.floor((low - 0.5) * new / old - 0.5) - 1
-            last = math.ceil((high + 0.5) * new / old - 0.5) + 1
-            window.append(slice(max(0, first), min(new, last + 1)))
-        return tuple(window)
+    def _thick(self) -> tuple[int, int] | None:
+        """The axis (of K, J, I) that goes back apart, and the order for it."""
+        thick = self.step.restore_thick_axis
+        axis = None if thick is None else thick_axis(self.wanted, self.grid.spacing, thick.ratio)
+        return None if thick is None or axis is None else (2 - axis, thick.order)
 
 
 def resized(
@@ -55,16 +55,11 @@ def resized(
     thick: ThickAxis | None,
     before: Sequence[float],
     after: Sequence[float],
-    window: Window | None = None,
 ) -> npt.NDArray[np.floating[Any]]:
-    """``array`` (K, J, I) with ``shape`` (K, J, I); ``before``, ``after``: spacings (i, j, k).
-
-    ``window``: the part of the result that is wanted.
-    """
-    part = window or (slice(None),) * 3
+    """``array`` (K, J, I) with ``shape`` (K, J, I); ``before``, ``after``: spacings (i, j, k)."""
     if array.shape == tuple(shape):
-        return array[part]
+        return array
     axis = None if thick is None else thick_axis(before, after, thick.ratio)
     if thick is None or axis is None:
-        return resize(array, shape, order, window)
-    return resize_thick(array, shape, order, 2 - axis, thick.order)[part]
+        return resize(array, shape, order)
+    return resize_thick(array, shape, order, 2 - axis, thick.order)
