@@ -339,8 +339,9 @@ def test_sessions_end_their_threads(tiny: Model) -> None:
 
 
 def test_the_model_is_opened_from_its_path(tmp_path: Path) -> None:
-    """Loading bytes would keep a second copy of the weights in memory."""
-    model = load_model(package(tmp_path / "tiny"))
+    """Loading bytes would keep a second copy of the weights in memory (small networks of whole volumes aside)."""
+    inference = {"mode": "sliding_window", "patch": [4, 4, 4]}
+    model = load_model(package(tmp_path / "tiny", inference=inference))
     with Session.open(model, "cpu", monitor=Monitor()) as session:
         assert session._session._model_bytes is None
         assert onnx.load(str(model.onnx_path)).graph.node[0].op_type == "Conv"

@@ -18,6 +18,7 @@ from .devices import plain_words
 from .lower_precision import Compared
 from .openvino_engine import OpenVinoNetwork
 from .providers import CPU, PROVIDERS, WORDS, parse_device
+from .reopened import Reopened, small_network
 
 _WORDS_OF = {PROVIDERS[kind]: words for kind, words in WORDS.items()}
 Array = npt.NDArray[Any]
@@ -297,21 +298,23 @@ class Session:
         wanted = providers.providers_for(id, self._precision)
         if self._precision == "float16" and kind not in ("tensorrt", "openvino"):
             self._monitor.warn(f"{WORDS[kind]} runs this network in float32; float16 is for TensorRT and OpenVINO.")
-        options = providers.session_options(kind, self._threads, whole=self._model.manifest.inference.mode == "whole")
-        path = str(Path(self._model.onnx_path).resolve())
+        path = Path(self._model.onnx_path).resolve()
+        whole = self._model.manifest.inference.mode == "whole"
+        small = small_network(path) if whole and kind == "cpu" else None
+        options = providers.session_options(kind, self._threads, whole=whole, arena=not whole or small is not None)
 
         def stop() -> None:
             if hasattr(options, "set_load_cancellation_flag"):
                 options.set_load_cancellation_flag(True)
 
-        def load() -> Any:
-            opened = onnxruntime.InferenceSession(path, options, providers=wanted, enable_fallback=0)
+        def make() -> Any:
+            opened = onnxruntime.InferenceSession(small or str(path), options, providers=wanted, enable_fallback=0)
             opened.disable_fallback()
             return opened
 
         self.providers_requested = tuple(name for name, _ in wanted)
         try:
-            session = self._runner.call(load, self._monitor, stop)
+            session = self._runner.call((lambda: Reopened(make)) if small else make, self._monitor, stop)
         except Exception as error:
             self._monitor.checkpoint()
             translated = self._translated(error, "load", WORDS[kind])
