@@ -278,47 +278,6 @@ def test_the_image_is_removed_in_the_middle(tab: Any) -> None:
     assert tab.reviewing is None and "removed" in tab.ui.status.text
 
 
-def test_keys_sleep_while_another_tab_is_seen(tab: Any) -> None:
-    """A key that rejects a lesion while the reader types a model's name is worse than no key."""
-    assert all(s.enabled for s in tab.actions.keys._shortcuts)
-    tab.opened.ui.tabs.currentIndex = 0
-    assert not any(s.enabled for s in tab.actions.keys._shortcuts)
-    assert "accept" in tab.actions.keys.card()
-
-
-#: Shortcuts of Slicer's main window and tool bars that work everywhere in it (qSlicerMainWindow.ui and .cxx, the module
-#: selector's and the markups' tool bar). Qt lets neither of two equal ones work.
-_OF_SLICER = {
-    *(f"Ctrl+{n}" for n in "0123456"), *(f"Ctrl+{c}" for c in "OSWZYXCVHF"), "Ctrl+`", "Ctrl+Left", "Ctrl+Right",
-    "Ctrl+Shift+A", "Ctrl+Shift+T", "Ctrl+Shift+Space",
-}  # fmt: skip
-
-
-def test_no_key_is_also_one_of_slicers_own(tab: Any) -> None:
-    """With Ctrl+S in both, neither the version nor the scene would be saved."""
-    own = [k.name for keys in (tab.actions.keys, tab.cases.keys, tab.rating.keys) for k in keys._keys]
-    assert len(own) == len(set(own)) and not _OF_SLICER & set(own)
-
-
-def test_the_outline_effect_keeps_its_own_keys(tab: Any) -> None:
-    """X takes back the last point of an outline; it must not reject the finding meanwhile."""
-    started(tab)
-    press(tab, "E")
-    enabled = {k.name: s for k, s in zip(tab.actions.keys._keys, tab.actions.keys._shortcuts, strict=True)}
-    parameters = tab.actions.editor._editor.mrmlSegmentEditorNode()
-    assert enabled["X"].enabled and enabled["A"].enabled
-    parameters.SetActiveEffectName("Draw")
-    assert not enabled["X"].enabled and not enabled["A"].enabled and enabled["N"].enabled
-    tab.opened.ui.tabs.currentIndex = 0
-    tab.opened.ui.tabs.currentIndex = 1
-    assert not enabled["X"].enabled
-    parameters.SetActiveEffectName("Paint")
-    assert enabled["X"].enabled
-    parameters.SetActiveEffectName("Draw")
-    tab.opened.scene.Clear(0)
-    assert enabled["X"].enabled
-
-
 def test_views_rest_while_a_key_does_its_work(tab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each view was drawn up to three times for a key, so that readers waited twice as long for the next finding."""
     import slicer
@@ -371,14 +330,14 @@ def test_a_larger_font_cuts_no_name(tab: Any) -> None:
     larger.setPointSizeF(1.5 * before.pointSizeF())
     QtWidgets.QApplication.setFont(larger)
     try:
-        for slot in slicer.app.connected["fontChanged(QFont)"]:
-            slot(larger)
+        assert tab._font_changed in slicer.app.connected["fontChanged(QFont)"]
+        tab._font_changed(larger)
         name = table.fontMetrics().horizontalAdvance("abnormal")
         assert table.columnWidth(2) > name and table.rowHeight(0) >= table.fontMetrics().height()
     finally:
         QtWidgets.QApplication.setFont(before)
     tab.cleanup()
-    assert slicer.app.connected["fontChanged(QFont)"] == [], "a panel that is gone would be called"
+    assert tab._font_changed not in slicer.app.connected["fontChanged(QFont)"], "a panel that is gone would be called"
 
 
 def test_a_finding_among_voxels_that_are_no_numbers_is_corrected_too(tab: Any) -> None:
