@@ -9,7 +9,7 @@ import pytest
 
 from medseg.geometry import resample as module
 from medseg.geometry.grid import Grid
-from medseg.geometry.resample import resample
+from medseg.geometry.resample import reached, resample
 
 TURNED = np.array([[0, 0, -1], [1, 0, 0], [0, 1, 0]], float)
 OBLIQUE = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0]
@@ -53,3 +53,27 @@ def test_a_value_that_is_no_number_is_left_to_itk() -> None:
     array[2, 3, 4] = np.inf
     source = Grid((8, 8, 8), (1, 1, 1), (0, 0, 0), np.eye(3))
     assert np.isfinite(resample(array, source, source.resized((16, 16, 16)))).mean() > 0.98
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), TURNED, OBLIQUE], ids=["straight", "turned", "oblique"])
+@pytest.mark.parametrize("tilt", [0.0, 0.2], ids=["parallel", "not parallel"])
+def test_a_box_is_that_part_of_the_whole(direction: Any, tilt: float) -> None:
+    """And what a voxel says reaches no farther than `reached` tells."""
+    random = np.random.default_rng(4)
+    turn = np.array([[np.cos(tilt), -np.sin(tilt), 0], [np.sin(tilt), np.cos(tilt), 0], [0, 0, 1]])
+    source = Grid((19, 17, 13), (1.1, 0.9, 2.3), (5, -3, 7), direction)
+    target = Grid((31, 12, 25), (0.8, 1.3, 1.0), tuple(source.to_physical([-2, -1, 1])), direction @ turn)
+    array = random.normal(size=source.shape).astype(np.float32)
+    whole = resample(array, source, target, fill=-5.0)
+    for _ in range(10):
+        low = [int(random.integers(0, n)) for n in target.shape]
+        k, j, i = (slice(a, int(random.integers(a + 1, n + 1))) for a, n in zip(low, target.shape, strict=True))
+        part = resample(array, source, target, fill=-5.0, box=(k, j, i))
+        np.testing.assert_allclose(part, whole[k, j, i], rtol=0, atol=1e-6 if tilt else 0)
+    for _ in range(30):
+        only = np.zeros_like(array)
+        k, j, i = (int(random.integers(0, n)) for n in source.shape)
+        only[k, j, i] = 1
+        says = resample(only, source, target) > 0
+        says[reached((slice(k, k + 1), slice(j, j + 1), slice(i, i + 1)), source, target)] = False
+        assert not says.any()

@@ -24,7 +24,7 @@ Box = tuple[slice, slice, slice]
 _WORTH_VOXELS = 500_000
 _WORTH_SHARE = 0.05
 # Joining runs pays for large masks whose runs are long; noise has a run for every few voxels.
-_WORTH_RUNS = 1_000_000
+_WORTH_RUNS = 1 << 18
 _RUN_SHARE = 1 / 32
 # Up to so many label values, looking for each by itself is quicker than for all in one pass.
 _FEW_LABELS = 6
@@ -73,6 +73,12 @@ def joined(one: Box | None, other: Box | None) -> Box | None:
         return one or other
     k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
     return (k, j, i)
+
+
+def overlap(one: Box, other: Box) -> Box | None:
+    """The voxels that are in both, None where there are none."""
+    k, j, i = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
+    return (k, j, i) if all(s.start < s.stop for s in (k, j, i)) else None
 
 
 def structure(connectivity: int, axis: int) -> Mask:
@@ -211,10 +217,10 @@ def boxes_of(labels: npt.NDArray[Any]) -> list[Box | None]:
     if box is None:
         return []
     inner = labels[box]
-    greatest = int(inner.max())
-    if greatest == 1:
-        return [box]
-    if greatest <= _FEW_LABELS:
-        each = [bounding_box(inner == value) for value in range(1, greatest + 1)]
+    top = int(inner.max())
+    if np.count_nonzero(inner) == np.count_nonzero(inner == top):  # nearly always so of a layer with one class
+        return [None] * (top - 1) + [box]
+    if top <= _FEW_LABELS:
+        each = [bounding_box(inner == value) for value in range(1, top + 1)]
         return [None if found is None else shifted(found, box) for found in each]
     return [None if found is None else shifted(found, box) for found in scipy.ndimage.find_objects(inner)]

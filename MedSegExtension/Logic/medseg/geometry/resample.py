@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .grid import Grid, Index
-from .parallel_resample import near_an_edge, resample_linear
+from .parallel_resample import Box, near_an_edge, resample_linear
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 _INTERPOLATORS = {"nearest": "sitkNearestNeighbor", "linear": "sitkLinear", "bspline": "sitkBSpline"}
@@ -48,13 +48,27 @@ def lattice_map(source: Grid, target: Grid) -> tuple[Index, Index, Index] | None
 
 
 def resample(
-    array: npt.NDArray[Any], source: Grid, target: Grid, *, interpolation: Interpolation = "linear", fill: float = 0.0
+    array: npt.NDArray[Any],
+    source: Grid,
+    target: Grid,
+    *,
+    interpolation: Interpolation = "linear",
+    fill: float = 0.0,
+    box: Box | None = None,
 ) -> npt.NDArray[Any]:
-    """``array`` (K, J, I) on ``source`` as an array on ``target``.
+    """``array`` (K, J, I) on ``source`` as an array on ``target``, or only the voxels ``box`` of that.
 
     Exact copies and ``nearest`` keep the dtype; ``linear`` and ``bspline`` return float32.
     """
     lattice = lattice_map(source, target)
+    if lattice is None and interpolation == "linear":
+        parallel = _linear_along_axes(array, source, target, fill, box)
+        if parallel is not None:
+            return parallel
+    if box is not None:
+        low = [s.start for s in reversed(box)]
+        window = target.cropped(low, [s.stop - s.start for s in reversed(box)])
+        return resample(array, source, window, interpolation=interpolation, fill=fill)
     if lattice is not None:
         return _copy(array, target, *lattice, fill)
     if interpolation == "nearest":
@@ -62,10 +76,6 @@ def resample(
         if separable is not None:
             return separable
     else:
-        if interpolation == "linear":
-            parallel = _linear_along_axes(array.astype(np.float32, copy=False), source, target, fill)
-            if parallel is not None:
-                return parallel
         array = np.ascontiguousarray(array, dtype=np.float32)
     import SimpleITK as sitk  # a third of a second, which exact copies need not wait for
 
@@ -109,12 +119,30 @@ def _parallel(
     return view, [np.arange(target.size[a]) * matrix[axis[a], a] + matrix[axis[a], 3] for a in (2, 1, 0)]
 
 
-def _linear_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:
+def _linear_along_axes(
+    array: npt.NDArray[Any], source: Grid, target: Grid, fill: float, box: Box | None
+) -> npt.NDArray[Any] | None:
     """Linear interpolation where the grids' axes are parallel, or None."""
-    found = _parallel(array, source, target)
-    if found is None or near_an_edge(found[1], found[0].shape) or not np.isfinite(array.sum(dtype=np.float64)):
-        return None
-    return resample_linear(*found, fill)
+    found = _parallel(_in_single(array), source, target)
+    return None if found is None or near_an_edge(found[1], found[0].shape) else resample_linear(*found, fill, box)
+
+
+def _in_single(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """``array`` with values that float32 holds; whole numbers of 16 bits are left as they are, which costs nothing."""
+    exact = array.dtype.kind in "iu" and array.dtype.itemsize <= 2
+    return array if exact else array.astype(np.float32, copy=False)
+
+
+def reached(box: Box, source: Grid, target: Grid) -> Box:
+    """The voxels of ``target`` to which linear interpolation carries something of the voxels ``box`` of ``source``."""
+    low = np.array([max(0, s.start - 1) for s in reversed(box)])
+    high = np.minimum([s.stop + 1 for s in reversed(box)], source.size)
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (high - low) + low - 0.5
+    index = target.to_index(source.to_physical(corners))
+    first = np.clip(np.floor(index.min(axis=0)).astype(int), 0, np.array(target.size) - 1)
+    stop = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, first + 1, target.size)
+    k, j, i = (slice(int(a), int(b)) for a, b in zip(first[::-1], stop[::-1], strict=True))
+    return (k, j, i)
 
 
 def _nearest_along_axes(array: npt.NDArray[Any], source: Grid, target: Grid, fill: float) -> npt.NDArray[Any] | None:

@@ -1,30 +1,36 @@
 """From the network's grid back onto the input's grid.
 
 Class probabilities are interpolated linearly and then thresholded or compared, one class at a time, so that never more
-than two class volumes are held in float32. Where both grids lie on one lattice the labels are copied exactly.
+than two class volumes are held in float32, and only where a class can be at all. Where both grids lie on one lattice
+the labels are copied exactly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..geometry.components import Box, bounding_box, clumps, overlap
 from ..geometry.grid import Grid
-from ..geometry.resample import Interpolation, lattice_map, resample
+from ..geometry.resample import Interpolation, lattice_map, reached, resample
 from ..model.colors import distinct, terminology_color
 from ..model.manifest.schema import Manifest, OutputClass
 from ..monitor import Monitor
 from ..result import Layer, SegmentClass
 from . import restore_logits, restore_steps
 from .infer.score_maps import Keep
-from .preprocess.spatial import bounding_box
 from .preprocess.state import Prepared
 
 FloatArray = npt.NDArray[np.float32]
 
+
+# Lesions nearer to each other than so many voxels are restored together, and all of them where they are many: each
+# region costs a fraction of a millisecond by itself.
+_GAP, _MOST_REGIONS = 8, 100
 
 # What restoring needs of the network's output (`medseg.pipeline.infer.ScoreMaps`).
 Maps = restore_steps.Maps
@@ -136,7 +142,15 @@ def _restore_sigmoid(
     layers, kept = [], {}
     for n, (item, shown) in enumerate(zip(manifest.classes, segment_classes(manifest.classes), strict=True)):
         monitor.progress(n, len(manifest.classes), item.name)
-        probability = back(maps.probability(item.sigmoid_channel), "linear", 0.0)
+        source = maps.probability(item.sigmoid_channel)
+        if not probabilities and item.threshold >= 0:
+            # A mean is above the threshold only where one of the voxels that are averaged is.
+            mask = np.zeros(back.grid.shape, dtype=bool)
+            for region in back.regions(source > item.threshold):
+                np.greater(back(source, "linear", 0.0, region), item.threshold, out=mask[region])
+            layers.append(_mask_layer(mask, shown))
+            continue
+        probability = back(source, "linear", 0.0)
         if decided:
             layers.append(_mask_layer(back(_bits(maps, item), "nearest", 0).view(np.bool_), shown))
         else:
@@ -163,8 +177,16 @@ def _restore_softmax(
 ) -> tuple[tuple[Layer, ...], dict[str, FloatArray]]:
     values = {item.value: item for item in manifest.classes}
     channels = max(values) + 1
-    best = back(maps.probability(0), "linear", 1.0)
+    # A class can only win where one of the interpolated neighbours reaches 1 / channels.
+    least = 1.0 / channels - 1e-3
+    candidates = _any(maps.may_reach(channel, least) for channel in range(1, channels))
+    regions = [back.whole] if probabilities else back.regions(candidates)
     labels = np.zeros(back.grid.shape, dtype=np.uint8 if channels <= 256 else np.uint16)
+    best = np.empty(back.grid.shape, np.float32)
+    background = maps.probability(0)
+    for region in regions:
+        best[region] = back(background, "linear", 1.0, region)
+    del background
     kept: dict[str, FloatArray] = {}
     for channel in range(1, channels):
         monitor.progress(channel, channels, values[channel].name if channel in values else "")
@@ -172,19 +194,25 @@ def _restore_softmax(
         if probabilities and channel in values:
             probability = back(source, "linear", 0.0)
             kept[values[channel].name] = probability
-            wins = probability > best
-            best[wins], labels[wins] = probability[wins], channel
-            continue
-        # A class can only win where one of the interpolated neighbours reaches 1 / channels.
-        candidates = source >= 1.0 / channels - 1e-3
-        if not candidates.any():
-            continue
-        window, part = back.part(source, candidates)
-        wins = part > best[window]
-        best[window][wins], labels[window][wins] = part[wins], channel
+            parts = [(back.whole, probability)]
+        else:
+            near = bounding_box(maps.may_reach(channel, least))
+            windows = [] if near is None else [overlap(region, back.reached(near)) for region in regions]
+            parts = [(window, back(source, "linear", 0.0, window)) for window in windows if window is not None]
+        for window, part in parts:
+            wins = part > best[window]
+            best[window][wins], labels[window][wins] = part[wins], channel
     if decided:
         labels = back(maps.labels(), "nearest", 0)
     return (_one_layer(labels, manifest),), kept
+
+
+def _any(masks: Iterable[npt.NDArray[np.bool_]]) -> npt.NDArray[np.bool_]:
+    """Where one of ``masks`` is True."""
+    first, *others = masks
+    for mask in others:
+        first |= mask
+    return first
 
 
 def _without_overlap(layers: tuple[Layer, ...], manifest: Manifest) -> Layer:
@@ -226,31 +254,38 @@ class _Back:
         self.prepared = prepared
         self.grid = grid
 
-    def __call__(self, array: npt.NDArray[Any], interpolation: Interpolation, fill: float) -> npt.NDArray[Any]:
+    def __call__(
+        self, array: npt.NDArray[Any], interpolation: Interpolation, fill: float, region: Box | None = None
+    ) -> npt.NDArray[Any]:
+        """All of it, or only the voxels ``region`` of `grid`."""
         source, array = self._unstacked(array, interpolation, fill)
-        return resample(array, source, self.grid, interpolation=interpolation, fill=fill)
+        return resample(array, source, self.grid, interpolation=interpolation, fill=fill, box=region)
 
-    def part(
-        self, array: FloatArray, candidates: npt.NDArray[np.bool_]
-    ) -> tuple[tuple[slice, slice, slice], FloatArray]:
-        """Only the window of `grid` that ``candidates`` can reach: (numpy slices, values, 0 where out of view)."""
+    @property
+    def whole(self) -> Box:
+        """All voxels of `grid`."""
+        k, j, i = (slice(0, n) for n in self.grid.shape)
+        return (k, j, i)
+
+    def reached(self, box: Box) -> Box:
+        """The voxels of `grid` on which the voxels ``box`` of the network's grid have a say."""
+        return self.whole if self.prepared.slice_grids is not None else reached(box, self.prepared.grid, self.grid)
+
+    def regions(self, candidates: npt.NDArray[np.bool_]) -> list[Box]:
+        """Boxes of `grid` outside which ``candidates`` (voxels of the network's grid) have no say; they may overlap.
+
+        One for each clump where these are few and small, as lesions are; else one for all.
+        """
+        around = bounding_box(candidates)
+        if around is None:
+            return []
         if self.prepared.slice_grids is not None:
-            source, array = self._unstacked(array, "linear", 0.0)
-            start, size = (0, 0, 0), source.size
-        else:
-            source = self.prepared.grid
-            start, size = bounding_box(candidates, margin=1)  # type: ignore[assignment]
-        corners = source.cropped(start, size).to_physical(
-            np.array([[i, j, k] for i in (-1, 1) for j in (-1, 1) for k in (-1, 1)]) * (np.array(size) / 2)
-            + (np.array(size) - 1) / 2
-        )
-        index = self.grid.to_index(corners)
-        low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, np.array(self.grid.size) - 1)
-        high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, low + 1, self.grid.size)
-        window = self.grid.cropped(low, high - low)
-        values = resample(array, source, window, interpolation="linear", fill=0.0)
-        slices = (slice(low[2], high[2]), slice(low[1], high[1]), slice(low[0], high[0]))
-        return slices, values
+            return [self.whole]
+        boxes = [box for box, _ in clumps(candidates, _GAP)]
+        voxels = sum(math.prod(s.stop - s.start for s in box) for box in boxes)
+        if len(boxes) > _MOST_REGIONS or voxels > math.prod(s.stop - s.start for s in around):
+            boxes = [around]
+        return [self.reached(box) for box in boxes]
 
     def _unstacked(
         self, array: npt.NDArray[Any], interpolation: Interpolation, fill: float

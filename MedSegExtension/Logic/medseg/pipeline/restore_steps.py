@@ -47,6 +47,9 @@ class Maps(Protocol):
     def probability(self, channel: int) -> FloatArray:
         """Probability (K, J, I) of one output channel on the network's grid."""
 
+    def may_reach(self, channel: int, least: float) -> npt.NDArray[np.bool_]:
+        """Where (K, J, I) `probability` of a channel is at least ``least``, or a rounding less."""
+
 
 def restore(
     maps: Maps, manifest: Manifest, prepared: Prepared, grid: Grid, probabilities: bool, monitor: Monitor

@@ -123,6 +123,13 @@ class ScoreMaps:
             probability *= np.float32(1 / _STEPS)
         return probability
 
+    def may_reach(self, channel: int, least: float) -> npt.NDArray[np.bool_]:
+        """Where (K, J, I) `probability` of a channel is at least ``least``, or a rounding less."""
+        if self._shares is None or self._shares.dtype != np.uint16:
+            return np.asarray(self.probability(channel) >= np.float32(least))
+        self._check(channel)
+        return np.asarray(self._shares[channel] >= np.uint16(max(0, int(least * _STEPS))))
+
     def _check(self, channel: int) -> None:
         if not 0 <= channel < self.channels:
             raise IndexError(f"channel {channel} of {self.channels}")

@@ -17,6 +17,7 @@ from ...model.manifest import steps as s
 from ...monitor import Monitor
 from . import head
 from .channel_schemes import normalise_channels
+from .percentiles import percentiles_of
 from .standardise import append_difference, rescale, squash, standardise
 from .windows import apply_windows
 
@@ -149,7 +150,7 @@ def _percentiles(values: Float32Array, percentiles: tuple[float, float], step: s
     low, high = percentiles
     if not 0 <= low < high <= 100:
         raise ModelError(f"{step}: the percentiles {low:g} and {high:g} are not two rising numbers from 0 to 100.")
-    first, last = np.percentile(values, [low, high])
+    first, last = percentiles_of(values, [low, high])
     return np.float32(first), np.float32(last)
 
 

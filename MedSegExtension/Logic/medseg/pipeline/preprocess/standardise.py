@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from ...errors import ModelError
 from ...model.manifest import steps as s
+from .percentiles import percentiles_of
 
 Array = npt.NDArray[Any]
 Float32Array = npt.NDArray[np.float32]
@@ -53,7 +54,7 @@ def rescale(step: s.Rescale, array: Array) -> Float32Array:
         low, high = (
             (float(part.min()), float(part.max()))
             if step.percentiles is None
-            else (float(v) for v in np.percentile(part.astype(np.float64), step.percentiles))
+            else (float(v) for v in percentiles_of(part.astype(np.float64), step.percentiles))
         )
         part -= np.float32(low)
         if high != low:
