@@ -52,6 +52,9 @@ class Other:
     def ready(self, feeds: dict[str, Any]) -> None:
         type(self).compiled += 1
 
+    def words(self) -> str:
+        return "It was rewritten."
+
     def run(self, feeds: dict[str, Any]) -> dict[str, Any]:
         type(self).ran_compiled = type(self).compiled > 0
         return {name: type(self).change(values) for name, values in ANSWER.items()}
@@ -84,6 +87,7 @@ def test_the_faster_engine_is_taken_and_remembered(tiny: Model, other: type[Othe
     with Session.open(tiny, "cpu", monitor=monitor) as session:
         session.run(feeds(session))
         assert session.provider == "OpenVINO 1.0" and "times as fast" in monitor.notes[0]
+        assert monitor.notes[0].endswith("It was rewritten.")
         session.run(feeds(session))
         second = Monitor()
         session.attach(second)

@@ -22,7 +22,7 @@ import onnxruntime
 
 from ..model.manifest.schema import Manifest
 from ..model.package_files import cache_folder
-from . import openvino_engine
+from . import openvino_engine, openvino_rewriting
 from .machine import cpu_name, physical_cores
 
 Array = npt.NDArray[Any]
@@ -71,7 +71,8 @@ def telling(feeds: Mapping[str, Array]) -> bool:
 def key(sha256: str, threads: int | None, feeds: Mapping[str, Array]) -> str:
     """What a choice holds for: network, sizes of its inputs, processor, cores, versions."""
     sizes = [(name, array.shape) for name, array in sorted(feeds.items())]
-    facts = (sha256, sizes, cpu_name(), threads or physical_cores(), onnxruntime.__version__, openvino_engine.version())
+    versions = (onnxruntime.__version__, openvino_engine.version(), openvino_rewriting.REVISION)
+    facts = (sha256, sizes, cpu_name(), threads or physical_cores(), *versions)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:24]
 
 
@@ -161,12 +162,13 @@ def measured(
     return choice, results["onnxruntime"]
 
 
-def words(choice: Choice) -> str:
-    """The choice as a sentence for the user."""
+def words(choice: Choice, more: str = "") -> str:
+    """The choice as a sentence for the user, with what OpenVINO has to say of the network."""
     if choice.engine == "onnxruntime":
         return f"ONNX Runtime runs this network: {choice.why}."
     faster = choice.seconds["onnxruntime"] / max(choice.seconds["openvino"], 1e-9)
     return (
         f"OpenVINO runs this network, {faster:.1f} times as fast as ONNX Runtime here; on its first input "
-        f"{100 * choice.agreement:.6g} % of the decisions were the same. The precision float32 keeps to ONNX Runtime."
-    )
+        f"{100 * choice.agreement:.6g} % of the decisions were the same. The precision float32 keeps to ONNX Runtime. "
+        f"{more}"
+    ).strip()

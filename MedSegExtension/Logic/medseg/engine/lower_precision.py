@@ -50,6 +50,9 @@ class Compared:
 
     def words(self) -> str:
         """What runs, and why, for the user."""
+        return f"{self._found()} {self._running.words()}".strip()
+
+    def _found(self) -> str:
         if self._share is None:
             return (
                 f"On this first volume {self.precision} is compared with float32, which gives the result. From the "

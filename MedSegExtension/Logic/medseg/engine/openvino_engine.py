@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..model.package_files import cache_folder
-from . import winograd
+from . import openvino_rewriting
 from .machine import physical_cores
 
 Array = npt.NDArray[Any]
@@ -80,8 +80,18 @@ class OpenVinoNetwork:
     ``precision``: ``float32``, ``bfloat16`` or ``float16``; weights and results are float32 all the same.
     """
 
-    def __init__(self, path: str | Path | bytes, *, threads: int | None = None, precision: str = "float32") -> None:
-        """``path``: of an ONNX file, or its bytes. Raises what OpenVINO raises where it cannot read or compile it."""
+    #: As of `medseg.engine.lower_precision.Compared`.
+    refused = False
+
+    def __init__(
+        self, path: str | Path | bytes, *, threads: int | None = None, precision: str = "float32", rewrite: bool = True
+    ) -> None:
+        """``path``: of an ONNX file, or its bytes. ``rewrite``: let `openvino_rewriting` make it faster.
+
+        Raises what OpenVINO raises where it cannot read or compile it.
+        """
+        self._rewrite, self._exactly = rewrite, precision != "float32"
+        self._words = ""
         self._openvino = _package()
         self._model = _core().read_model(path if isinstance(path, bytes) else str(path))
         folder = cache_folder() / "openvino"
@@ -99,7 +109,7 @@ class OpenVinoNetwork:
         self.input_shapes: dict[str, Shape] = {_name(i): _shape(i) for i in self._model.inputs}
         self.output_shapes: dict[str, Shape] = {_name(o): _shape(o) for o in self._model.outputs}
         if not self._model.is_dynamic():
-            self._any_size = self._compiled(self._model)
+            self._any_size = self._compiled(self._model.clone())
 
     def run(self, feeds: dict[str, Array]) -> dict[str, Array]:
         """All outputs by name, copies; `InterruptedError` after `stop`."""
@@ -118,6 +128,10 @@ class OpenVinoNetwork:
     def ready(self, feeds: dict[str, Array]) -> None:
         """Compile the network for inputs of these sizes, which `run` else does at their first call."""
         self._request(feeds)
+
+    def words(self) -> str:
+        """How the network compiled last differs from what came, as a sentence; "" where it does not."""
+        return self._words
 
     def stop(self) -> None:
         """End the run that goes on, from any thread."""
@@ -139,11 +153,20 @@ class OpenVinoNetwork:
         return self._requests[sizes]
 
     def _compiled(self, model: Any) -> Any:
-        settings = self._settings
-        if settings["INFERENCE_PRECISION_HINT"] == "f32" and not model.is_dynamic() and winograd.rewrite(model):
-            # Compiled in a fifth of a second anyway; on the disk it would take four times the network's own file.
-            settings = {name: value for name, value in settings.items() if name != "CACHE_DIR"}
-        return _core().compile_model(model, "CPU", settings).create_infer_request()
+        if self._rewrite and not model.is_dynamic():
+            plain = model.clone()
+            try:
+                done = openvino_rewriting.rewrite(model, exact=self._exactly)
+                self._words = openvino_rewriting.words(done)
+                # By Winograd's method it is compiled in less than a second; on the disk it would take several times
+                # the network's own file.
+                dropped = ("CACHE_DIR",) if openvino_rewriting.WINOGRAD in done else ()
+                settings = {name: value for name, value in self._settings.items() if name not in dropped}
+                return _core().compile_model(model, "CPU", settings).create_infer_request()
+            except Exception as error:  # whatever it is, the network as it came is still there
+                self._words = f"OpenVINO runs the network as it came, which may be slower ({error})."
+                model = plain
+        return _core().compile_model(model, "CPU", self._settings).create_infer_request()
 
 
 def _name(port: Any) -> str:

@@ -170,8 +170,8 @@ class Session:
             return self._run_onnxruntime(feeds)
 
     def _tell_precision(self, network: OpenVinoNetwork | Compared) -> None:
-        """Say once a run whether a lower precision runs, as soon as that is known."""
-        if isinstance(network, Compared) and self._chosen != (sentence := network.words()):
+        """Say once a run how the network runs that was asked for, as soon as that is known."""
+        if self._session is None and self._chosen != (sentence := network.words()):
             self._chosen = sentence
             (self._monitor.warn if network.refused else self._monitor.note)(sentence)
 
@@ -195,9 +195,9 @@ class Session:
             return self._run_onnxruntime(feeds)
         try:
             network = self._runner.call(self._load_openvino, self._monitor, lambda: None)
+            # Compiling is done once, so it says nothing of the calls that follow.
+            self._runner.call(lambda: network.ready(feeds), self._monitor, lambda: None)
             if choice is None:
-                # Compiling is done once, so it says nothing of the calls that follow.
-                self._runner.call(lambda: network.ready(feeds), self._monitor, lambda: None)
                 choice, result = automatic.measured(
                     self._model.manifest,
                     lambda: self._run_onnxruntime(feeds),
@@ -210,7 +210,7 @@ class Session:
             self._monitor.checkpoint()
             self._monitor.note(f"OpenVINO does not run this network ({plain_words(error)}); ONNX Runtime does.")
             return self._run_onnxruntime(feeds)
-        sentence = automatic.words(choice)
+        sentence = automatic.words(choice, network.words())
         self._monitor.note(sentence)
         self._chosen = sentence
         if choice.engine == "openvino":
@@ -221,7 +221,8 @@ class Session:
         path = Path(self._model.onnx_path).resolve()
 
         def make(precision: str) -> OpenVinoNetwork:
-            return OpenVinoNetwork(path, threads=self._threads, precision=precision)
+            rewrite = self._precision != "float32"
+            return OpenVinoNetwork(path, threads=self._threads, precision=precision, rewrite=rewrite)
 
         if self._precision in ("auto", "float32"):
             return make("float32")
