@@ -120,10 +120,11 @@ def test_the_result_is_that_of_the_original(
     made: bytes, wanted: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where it would pay in larger networks is done here as well."""
-    always = 1e9
+    always = 1e12
     monkeypatch.setattr(transposed_convolutions, "_WORTH_JOINING", always)
     monkeypatch.setattr(transposed_convolutions, "_WORTH_BLOCKS", always if BLOCKS in wanted or not wanted else 0.0)
     monkeypatch.setattr(winograd, "_WORTH", always if WINOGRAD in wanted or not wanted else 0.0)
+    monkeypatch.setattr(winograd, "_LEAST_SAVED", -always)
     random, found = np.random.default_rng(1), []
     real = openvino_rewriting.rewrite
 
@@ -146,6 +147,7 @@ def test_the_result_is_that_of_the_original(
 def test_a_lower_precision_is_left_without_winograds_method(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its sums lose more digits than bfloat16 has to spare."""
     monkeypatch.setattr(winograd, "_WORTH", 1e9)
+    monkeypatch.setattr(winograd, "_LEAST_SAVED", -1e9)
     core, made = openvino_engine._core(), convolution((6, 8))
     assert openvino_rewriting.rewrite(core.read_model(made), exact=True) == Counter()
     assert openvino_rewriting.rewrite(core.read_model(made)) == Counter({WINOGRAD: 1})

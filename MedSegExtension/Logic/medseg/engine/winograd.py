@@ -44,6 +44,8 @@ _M, _SIDE = 4, 6
 _ADDITIONS = 170
 #: Share of the cost that may be left at most for one axis to be worth it.
 _WORTH = 0.85
+#: Products that must be saved in all: thirty more operators take their time as well.
+_LEAST_SAVED = 1e8
 # The transforms of the input, of the weights and of the result: B^T, G, A^T of the paper's section 4.1 for F(4x4, 3x3).
 _B = np.array(
     [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
@@ -64,7 +66,7 @@ def rewrite(model: Any) -> int:
     count, room = 0, MOST
     for node in model.get_ordered_ops():
         both = _both_pay(node)
-        if not both and not (_fits(node) and _one_pays(*_channels(node))):
+        if not both and not (_fits(node) and _one_pays(node, *_channels(node))):
             continue
         room -= (4 if both else 2) * node.input_value(1).get_node().data.nbytes
         if room < 0:
@@ -80,36 +82,38 @@ def rewrite(model: Any) -> int:
 
 def cost(node: Node, inside: int, out: int) -> float:
     """Products per voxel of the convolution ``node`` if it had these channels, along one axis where that pays."""
-    taps = math.prod(node.input_value(1).get_shape()[2:])
-    by_one_axis = _fits(node) and _one_pays(taps, inside, out)
-    return (_one_axis_cost if by_one_axis else _plain_cost)(taps, inside, out)
+    return (_one_axis_cost if _one_pays(node, inside, out) else _plain_cost)(node, inside, out)
 
 
-def _channels(node: Node) -> tuple[int, int, int]:
-    out, inside, *kernel = node.input_value(1).get_shape()
-    return math.prod(kernel), inside, out
+def _channels(node: Node) -> tuple[int, int]:
+    out, inside = node.input_value(1).get_shape()[:2]
+    return inside, out
 
 
-def _plain_cost(taps: int, inside: int, out: int) -> float:
-    return float(taps * inside * filled(out))
+def _plain_cost(node: Node, inside: int, out: int) -> float:
+    return float(math.prod(node.input_value(1).get_shape()[2:]) * inside * filled(out))
 
 
-def _one_axis_cost(taps: int, inside: int, out: int) -> float:
-    return _plain_cost(taps, inside, out) / 2 + _ADDITIONS * (inside + out)
+def _one_axis_cost(node: Node, inside: int, out: int) -> float:
+    return _plain_cost(node, inside, out) / 2 + _ADDITIONS * (inside + out)
 
 
-def _one_pays(taps: int, inside: int, out: int) -> bool:
-    return _one_axis_cost(taps, inside, out) <= _WORTH * _plain_cost(taps, inside, out)
+def _one_pays(node: Node, inside: int, out: int) -> bool:
+    if not _fits(node):
+        return False
+    plain, one = _plain_cost(node, inside, out), _one_axis_cost(node, inside, out)
+    images, _, *size = node.output(0).get_shape()
+    return one <= _WORTH * plain and (plain - one) * images * math.prod(size) >= _LEAST_SAVED
 
 
 def _fits(node: Node) -> bool:
     """Whether a convolution has three weights along its last axis, whose length it keeps."""
     if not is_plain(node, "Convolution") or constant_of(node, 1) is None:
         return False
-    attributes, width = node.get_attributes(), node.output(0).get_shape()[-1]
+    attributes, shape = node.get_attributes(), node.output(0).get_shape()
     ends = (attributes["pads_begin"][-1], attributes["pads_end"][-1])
     three = node.input_value(1).get_shape()[-1] == 3 and {*attributes["strides"]} == {1} and ends == (1, 1)
-    return three and width % _M == 0 and width >= 2 * _M
+    return three and len(shape) in (4, 5) and shape[-1] % _M == 0 and shape[-1] >= 2 * _M
 
 
 def _both_pay(node: Node) -> bool:
