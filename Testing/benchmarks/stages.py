@@ -35,8 +35,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support.real_data import REAL_DATA
 
-#: Seconds of all runs of a case, about.
-LONG = 240.0
+#: Seconds of all runs of a case, about: at most; and up to which a short case is run more often than asked for.
+LONG, SHORT = 240.0, 12.0
+#: Seconds before each measurement, in which the threads of the other side stop waiting for work (they spin).
+REST = 0.05
 STAGES = ("read", "prepare", "open", "infer", "restore", "clean", "measure")
 
 
@@ -66,6 +68,7 @@ class Recording:
 
 def timed(work: Callable[[], Any]) -> tuple[float, float, Any]:
     """Seconds by the clock and of processor time, and what ``work`` gave."""
+    time.sleep(REST)
     started, spent = time.perf_counter(), time.process_time()
     given = work()
     return time.perf_counter() - started, time.process_time() - spent, given
@@ -95,7 +98,8 @@ def bare_openvino(model: Model, feed: dict[str, Any]) -> Bare:
 def measure(name: str, model: Model, volume: Volume, runs: int, target: float, engine: str) -> dict[str, Any]:
     """Print and return the medians over ``runs`` runs, each followed by the bare network on the same tensors.
 
-    ``engine``: ``onnxruntime``, or ``auto`` for the one that MedSeg chooses. Fewer runs where one takes minutes.
+    ``engine``: ``onnxruntime``, or ``auto`` for the one that MedSeg chooses. More runs where one takes a fraction of a
+    second, fewer where one takes minutes.
     """
     # OpenVINO in the run alone would flatter the ratio, in the bare network alone the other way round.
     os.environ["MEDSEG_ENGINE"] = engine
@@ -110,7 +114,8 @@ def measure(name: str, model: Model, volume: Volume, runs: int, target: float, e
     for feed in {sizes(feed): feed for feed in recording.feeds}.values():
         networks[sizes(feed)](feed)
     whole, bare, stages = [], [], []
-    runs = max(1, min(runs, int(LONG / (2 * warm["seconds"]["total"]))))
+    seconds = 2 * (warm["seconds"]["total"] + REST)
+    runs = max(1, min(max(runs, int(SHORT / seconds)), int(LONG / seconds)))
     for _ in range(runs):
         *seconds, result = timed(lambda: run(model, volume, device="cpu", open_session=kept.open))
         whole.append(seconds)

@@ -79,8 +79,15 @@ class OnDemand:
 
     def slices(self, axis: int, positions: Sequence[int] | npt.NDArray[np.intp]) -> Float32Array:
         """The result at ``positions`` along numpy axis ``axis`` (1 to 3): (N, C, and the two axes that are left)."""
-        taken = np.take(self._source, np.asarray(positions), axis=axis)
-        return np.moveaxis(self._made(taken), axis, 0)
+        out: Float32Array | None = None
+        # One at a time: its values stay in the processor's cache from step to step.
+        for n, position in enumerate(positions):
+            one = self._made(np.take(self._source, [position], axis=axis)).squeeze(axis)
+            if out is None:
+                out = np.empty((len(positions), *one.shape), np.float32)
+            out[n] = one
+        assert out is not None
+        return out
 
     def _made(self, values: Array) -> Float32Array:
         for make in self._makes:

@@ -23,7 +23,7 @@ from .spatial import SPATIAL, apply_spatial, stacked
 from .state import Prepared
 
 # Voxels of a volume whose network input is large enough to be made slice by slice.
-_WORTH_WAITING = 1 << 23
+_WORTH_WAITING = 1 << 18
 _OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 
 WindowOverride = Sequence[tuple[float, float]]
@@ -93,7 +93,7 @@ def _can_wait(manifest: Manifest, number: int, state: Prepared) -> bool:
     return (
         manifest.inference.mode == "slicewise"
         and state.array.size >= _WORTH_WAITING
-        and state.array.dtype in (np.uint8, np.int8, np.uint16, np.int16)
+        and state.array.dtype in (np.uint8, np.int8, np.uint16, np.int16, np.float32)
         and all(is_pointwise(step) for step in manifest.preprocessing[number:])
     )
 
