@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from typer.testing import CliRunner
 
 from medseg.cli import app
@@ -63,6 +64,21 @@ def test_a_classifiers_findings_are_runs_of_slices(tmp_path: Path) -> None:
     done = run("findings", str(tmp_path / "slices.csv"), "--threshold", "0.65", "-o", str(tmp_path / "f.csv"))
     assert "1 findings on 4 slices" in done.output and "2-3" in done.output
     assert (tmp_path / "f.csv").read_text().startswith("finding,class,first,last,score")
+
+
+def test_a_classifiers_run_has_a_page_too(tmp_path: Path) -> None:
+    """Its folder holds no mask, which was an error that asked for one."""
+    image = sitk.GetImageFromArray(np.zeros((4, 8, 8), np.float32))
+    sitk.WriteImage(image, str(tmp_path / "head.nii.gz"))
+    head = "slice,centre_r_mm,centre_a_mm,centre_s_mm,any,subdural"
+    rows = [f"{n + 1},-3.5,-3.5,{n},{any_},0.1" for n, any_ in enumerate((0.2, 0.9, 0.8, 0.1))]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "slices.csv").write_text("\n".join([head, *rows]) + "\n")
+    command = ["report", str(tmp_path / "head.nii.gz"), str(tmp_path / "run"), "-o", str(tmp_path / "page.html")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0 and "1 findings" in done.output, done.output
+    html = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "2 of 4 slices" in html and "0.90 <b>open</b>" in html
 
 
 def test_the_list_says_what_has_no_partner_and_takes_patterns(tmp_path: Path) -> None:

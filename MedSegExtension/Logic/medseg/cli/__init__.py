@@ -25,7 +25,7 @@ app = typer.Typer(
     help="Run medical ONNX models on volumes: segments, scores and tables on the input's own grid.",
     epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

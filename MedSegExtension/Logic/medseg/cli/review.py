@@ -50,7 +50,7 @@ def findings(
         from ..io import read_segmentation
         from ..review.decisions import Review
 
-        if (scores := _slices(mask)) is not None:
+        if (scores := slice_table(mask)) is not None:
             return slices(command, scores, threshold, output)
         if order not in ("size", "position"):
             raise InputError(f"--order {order!r} is neither size nor position.")
@@ -83,7 +83,7 @@ def findings(
     execute(body, as_json=as_json, debug=debug)
 
 
-def _slices(given: Path) -> Path | None:
+def slice_table(given: Path) -> Path | None:
     """The table of slices that is meant by ``given``, None where it is a mask."""
     from ..io.slice_scores import FILE
     from ..output.folder import SEGMENTATION_FILE
