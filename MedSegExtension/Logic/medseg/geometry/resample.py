@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .grid import Grid, Index
 from .parallel_resample import Box, near_an_edge, resample_linear
+from .turning import contiguous
 
 Interpolation = Literal["nearest", "linear", "bspline"]
 _INTERPOLATORS = {"nearest": "sitkNearestNeighbor", "linear": "sitkLinear", "bspline": "sitkBSpline"}
@@ -187,7 +188,7 @@ def _copy(
         whole &= low == 0 and high == size
     part = view[tuple(source_slices)]
     if whole:
-        return np.ascontiguousarray(part)
+        return contiguous(part)
     out = np.full(target.shape, fill, dtype=array.dtype)
     out[tuple(target_slices)] = part
     return out

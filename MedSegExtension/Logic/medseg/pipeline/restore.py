@@ -132,8 +132,7 @@ def _restore_labels(maps: Maps, manifest: Manifest, back: _Back) -> tuple[Layer,
         shown = segment_classes(manifest.classes)
         masks = (back(_bits(maps, item), "nearest", 0).view(np.bool_) for item in manifest.classes)
         return tuple(_mask_layer(mask, item) for mask, item in zip(masks, shown, strict=True))
-    labels = back(maps.labels(), "nearest", 0)
-    return (_one_layer(labels, manifest),)
+    return (_one_layer(back(maps.labels(), "nearest", 0), manifest),)
 
 
 def _restore_sigmoid(
@@ -227,6 +226,8 @@ def _one_layer(labels: npt.NDArray[Any], manifest: Manifest) -> Layer:
     """Keep the values that the manifest names; all others become background."""
     top = max(int(labels.max(initial=0)), max(c.value for c in manifest.classes))
     dtype = _dtype(manifest.classes)
+    if labels.dtype == dtype and {0, *(c.value for c in manifest.classes)} == set(range(top + 1)):
+        return Layer(labels, tuple(segment_classes(manifest.classes)))
     table = np.zeros(top + 1, dtype=dtype)
     for item in manifest.classes:
         table[item.value] = item.value

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from ...cores import cores
 from ...errors import OutOfMemory
 from ...model.manifest.schema import WholeVolume
 from ..preprocess.state import Prepared
 from .fallback import Runner
 from .score_maps import ScoreMaps, Scores, Store
-from .tensors import FloatArray
+from .tensors import FloatArray, check_channels
 
 # Slices that are turned from network output to probabilities at once: bounds the float32 copies.
 _SLAB = 16
@@ -58,8 +60,14 @@ def run_whole(plan: WholeVolume, prepared: Prepared, runner: Runner, store: Stor
         return Scores(np.ascontiguousarray(scores), details | {"nan": store.not_numbers})
     inner = tuple(slice(before, before + n) for (before, _), n in zip(margins, shape, strict=True))
     raw = raw[(slice(None), slice(None), *inner)]
-    for start in range(0, shape[0], _SLAB):
-        slab = slice(start, min(start + _SLAB, shape[0]))
+    check_channels(raw.shape[1], raw.shape, runner.manifest)
+    store.maps(raw.shape[1])
+    slabs = [slice(start, min(start + _SLAB, shape[0])) for start in range(0, shape[0], _SLAB)]
+
+    def keep(slab: slice) -> None:
         store.put((slab, slice(None), slice(None)), store.read(raw[:, :, slab])[0])
-        runner.monitor.progress(slab.stop, shape[0], what)
+
+    with ThreadPoolExecutor(cores(), thread_name_prefix="medseg-store") as pool:
+        for slab, _ in zip(slabs, pool.map(keep, slabs), strict=True):
+            runner.monitor.progress(slab.stop, shape[0], what)
     return store.finish(details)
