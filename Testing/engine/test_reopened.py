@@ -70,6 +70,29 @@ def test_a_package_that_is_replaced_meanwhile_does_not_change_an_open_network(wh
         assert np.array_equal(session.run({"x": X})["y"], first)
 
 
+def test_where_memory_is_short_a_volume_that_fits_without_the_arena_still_runs(
+    whole: Model, opened: list[weakref.ref[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A volume that could be run before would end in an error."""
+    real, arenas, told = Watched.run, [], Monitor()
+
+    def short(self: Watched, *args: Any) -> Any:
+        arenas.append(self.arena)
+        if self.arena:
+            raise RuntimeError("bad allocation")
+        return real(self, *args)
+
+    with Session.open(whole, "cpu", monitor=told) as session:
+        expected = session.run({"x": X})["y"]
+        monkeypatch.setattr(Watched, "run", short, raising=False)
+        assert np.array_equal(session.run({"x": X})["y"], expected)
+        assert np.array_equal(session.run({"x": X})["y"], expected)
+    assert arenas == [True, False, False]
+    assert [note for note in told.notes if "Memory is short" in note] == [
+        "Memory is short: the network runs with less of it, which takes longer."
+    ]
+
+
 def test_large_networks_and_those_with_weights_elsewhere_stay_open(
     whole: Model, tmp_path: Path, opened: list[weakref.ref[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,13 @@ import sys
 from pathlib import Path
 
 _BYTES_OF_A_CALL = 7 << 30
+# What ONNX Runtime and OpenVINO say where memory does not suffice.
+_MEMORY_TEXTS = (
+    "out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed", "cuda_error_out_of_memory", "8007000e", "e_outofmemory", "not enough memory",
+    "insufficient memory", "cl_out_of_resources", "cl_mem_object_allocation_failure", "cl_out_of_host_memory",
+    "exceeded max size of memory", "unable to allocate",
+)  # fmt: skip
 
 
 @functools.lru_cache(maxsize=1)
@@ -107,3 +114,9 @@ def physical_cores() -> int:
     except (OSError, ValueError):
         pass
     return max(count, 1)
+
+
+def memory_ran_out(error: Exception) -> bool:
+    """Whether ``error``, raised by an engine, says that memory did not suffice."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(t in text for t in _MEMORY_TEXTS)

@@ -23,12 +23,6 @@ from .reopened import Reopened, small_network
 _WORDS_OF = {PROVIDERS[kind]: words for kind, words in WORDS.items()}
 Array = npt.NDArray[Any]
 
-_MEMORY_TEXTS = (
-    "out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "cudnn_status_alloc_failed",
-    "cublas_status_alloc_failed", "cuda_error_out_of_memory", "8007000e", "e_outofmemory", "not enough memory",
-    "insufficient memory", "cl_out_of_resources", "cl_mem_object_allocation_failure", "cl_out_of_host_memory",
-    "exceeded max size of memory", "unable to allocate",
-)  # fmt: skip
 # What ONNX Runtime says where the sizes inside a network do not fit together.
 _SIZE_TEXTS = (
     "broadcast an axis", "non concat axis dimensions", "cannot be reshaped", "dimension mismatch", "shape mismatch",
@@ -308,14 +302,18 @@ class Session:
             if hasattr(options, "set_load_cancellation_flag"):
                 options.set_load_cancellation_flag(True)
 
-        def make() -> Any:
+        def make(options: Any = options) -> Any:
             opened = onnxruntime.InferenceSession(small or str(path), options, providers=wanted, enable_fallback=0)
             opened.disable_fallback()
             return opened
 
+        def small_one() -> Any:
+            frugal = providers.session_options(kind, self._threads, whole=True, arena=False)
+            return Reopened(make, lambda: make(frugal), lambda sentence: self._monitor.note(sentence))
+
         self.providers_requested = tuple(name for name, _ in wanted)
         try:
-            session = self._runner.call((lambda: Reopened(make)) if small else make, self._monitor, stop)
+            session = self._runner.call(small_one if small else make, self._monitor, stop)
         except Exception as error:
             self._monitor.checkpoint()
             translated = self._translated(error, "load", WORDS[kind])
@@ -376,7 +374,7 @@ class Session:
     ) -> Exception:
         place = place or self.device
         text = str(error)
-        if isinstance(error, MemoryError) or any(t in text.lower() for t in _MEMORY_TEXTS):
+        if machine.memory_ran_out(error):
             return OutOfMemory(
                 f"The memory of {place} does not suffice to {what} {self._model.manifest.title}; choose a smaller "
                 "region or patch, or another device."
