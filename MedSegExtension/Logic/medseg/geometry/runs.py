@@ -26,7 +26,7 @@ class Runs:
     shape: tuple[int, int, int]
     starts: Index
     stops: Index
-    component: Index
+    component: npt.NDArray[np.int32]
     count: int
 
     def sizes(self) -> Index:
@@ -64,31 +64,37 @@ def runs_of(mask: Mask, structure: Mask, *, most: int | None = None) -> Runs | N
         return None
     if not len(starts):
         empty = np.zeros(0, np.int64)
-        return Runs(shape, empty, empty, empty, 0)
+        return Runs(shape, empty, empty, empty.astype(np.int32), 0)
     rows = starts // shape[2]
     first = np.searchsorted(rows, np.arange(shape[0] * shape[1] + 1))
-    one, other = [], []
+    one, other = [np.zeros(0, np.int32)], [np.zeros(0, np.int32)]
     for k, j in ((0, 1), (1, -1), (1, 0), (1, 1)):
         along = structure[k + 1, j + 1]
-        if not along.any():
-            continue
-        reach = 1 if along[0] or along[2] else 0
-        pairs = _touching(starts, stops, rows, first, shape, k, j, reach)
-        one.append(pairs[0])
-        other.append(pairs[1])
-    number = len(starts)
-    if one:
-        left, right = np.concatenate(one), np.concatenate(other)
-        # Loaded here since most masks are small and need it never.
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
+        if along.any():
+            left, right = _touching(starts, stops, rows, first, shape, k, j, 1 if along[0] or along[2] else 0)
+            # Pairs are what there is most of; the search below works with 32 bits.
+            one.append(left.astype(np.int32))
+            other.append(right.astype(np.int32))
+    del rows, first, left, right
+    count, component = _joined(len(starts), one, other)
+    return Runs(shape, starts, stops, component, count)
 
-        # float64 is what the search takes without a copy.
-        graph = coo_matrix((np.ones(len(left)), (left, right)), shape=(number, number)).tocsr()
-        count, component = connected_components(graph, directed=False)
-    else:
-        count, component = number, np.arange(number)
-    return Runs(shape, starts, stops, component.astype(np.int64), int(count))
+
+def _joined(
+    number: int, one: list[npt.NDArray[np.int32]], other: list[npt.NDArray[np.int32]]
+) -> tuple[int, npt.NDArray[np.int32]]:
+    """How many components the pairs make of ``number`` runs, and the component of each. Both lists are emptied."""
+    # Loaded here since most masks are small and need it never.
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    pairs = (np.concatenate(one), np.concatenate(other))
+    one.clear()
+    other.clear()
+    graph = coo_matrix((np.ones(len(pairs[0]), np.int8), pairs), shape=(number, number)).tocsr()
+    del pairs
+    count, component = connected_components(graph, directed=False)
+    return int(count), component
 
 
 def _run_edges(mask: Mask) -> tuple[Index, Index]:

@@ -41,7 +41,7 @@ def measure(
         if box is None:
             segments.append((item.name, item.value, 0, None if projection else 0.0, 0, None, None, None, None))
             continue
-        mask = labels[box] == item.value
+        mask = _mask(labels[box], item.value)
         inside = statistics_of(values[box], mask)
         found = components(mask, connectivity)
         segments.append(
@@ -69,7 +69,14 @@ def lesion_parts(layers: tuple[Layer, ...], connectivity: int) -> Iterator[tuple
     """Each lesion class with the (box, mask there) of its lesions, in the order of the rows of ``lesions``."""
     for item, box, labels in _segments(layers):
         if item.lesion:
-            yield item, ([] if box is None else _by_size(components(labels[box] == item.value, connectivity), box))
+            yield item, ([] if box is None else _by_size(components(_mask(labels[box], item.value), connectivity), box))
+
+
+def _mask(labels: npt.NDArray[Any], value: int) -> Mask:
+    """Where ``labels`` are ``value``; labels that are 0 and 1 only are a mask as they are, so nothing is copied."""
+    if value == 1 and labels.dtype == np.uint8 and labels.max(initial=0) == 1:
+        return labels.view(np.bool_)
+    return np.asarray(labels == value)
 
 
 def _by_size(found: Components, box: Box) -> list[tuple[Box, Mask]]:
