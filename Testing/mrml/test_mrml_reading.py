@@ -36,6 +36,16 @@ def test_components_are_findings_only_where_lesions_were_looked_for(lesions: boo
     assert [c.name for c in reading_table(table, lesions=lesions).columns] == ["name", word]
 
 
+def test_a_column_without_any_value_is_left_out() -> None:
+    """A film whose pixels have no known size had a volume of nan ml."""
+    from medseg_mrml.reading import reading_table
+
+    columns = (Column("segment", "str"), Column("voxels", "int"), Column("volume_ml", "float", "ml"))
+    seen = reading_table(Table("segments", columns, (("lungs", 72000, None),)))
+    assert [c.name for c in seen.columns] == ["name", "voxels"] and seen.rows == (("lungs", 72000),)
+    assert len(reading_table(Table("segments", columns, ())).columns) == 2
+
+
 def test_columns_that_would_read_the_same_keep_their_names() -> None:
     from medseg_mrml.reading import reading_table
 

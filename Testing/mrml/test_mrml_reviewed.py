@@ -20,7 +20,7 @@ import vtk  # noqa: E402
 
 from medseg_mrml import node_from_volume  # noqa: E402
 from medseg_mrml.arrays import array_of, oriented_image  # noqa: E402
-from medseg_mrml.looking import Curtain, Faded, Spotlight, look_at  # noqa: E402
+from medseg_mrml.looking import Curtain, Faded, Spotlight, Turned, look_at  # noqa: E402
 from medseg_mrml.reviewed import ReviewedNode, masks_of  # noqa: E402
 from medseg_mrml.snapshot import BINARY  # noqa: E402
 from support.geometry import grids  # noqa: E402
@@ -127,6 +127,27 @@ def test_views_go_to_a_finding_with_its_surroundings(scene: Any) -> None:
     assert camera.GetFocalPoint() == pytest.approx((12, -7, 21))
     look_at(scene, reference, (0.0, 0.0, 0.0), (900.0, 1.0, 1.0))
     assert view.GetFieldOfView()[1] == pytest.approx(200), "never farther out than the volume"
+
+
+@pytest.mark.parametrize(("slices", "turned"), [(1, ["Red"]), (20, ["Red", "Green"])])
+def test_a_film_is_turned_in_one_view_only(scene: Any, slices: int, turned: list[str]) -> None:
+    """A chest X-ray stood on its head in a second view and lay on its side in a third."""
+    angle = np.radians(19)
+    tilted = np.array([[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]])
+    reference = image(scene, Grid((60, 50, slices), (1.0, 1.0, 5.0), (0.0, 0.0, 0.0), tilted))
+    views = {name: scene.AddNewNodeByClass("vtkMRMLSliceNode", name) for name in ("Red", "Green")}
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    for name, orientation in (("Red", "Axial"), ("Green", "Coronal")):
+        views[name].SetOrientation(orientation)
+
+    def directions() -> dict[str, Any]:
+        return {n: [v.GetSliceToRAS().GetElement(r, c) for r in range(3) for c in range(3)] for n, v in views.items()}
+
+    before, kept = directions(), Turned()
+    assert kept.turn(scene, reference) > 10
+    assert [n for n, v in directions().items() if v != before[n]] == turned
+    kept.undo(scene)
+    assert directions() == {n: pytest.approx(v) for n, v in before.items()}
 
 
 def test_the_outline_lies_on_its_finding_and_is_never_saved(scene: Any) -> None:

@@ -77,15 +77,11 @@ def plane_in_view(scene: Any, volume: Any) -> tuple[tuple[float, float, float], 
 
     Of the views the one that lies most nearly in the planes in which the image was acquired; None where there is none.
     """
-    columns = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASDirectionMatrix(columns)
-    normal = np.array([columns.GetElement(r, 2) for r in range(3)])
-    origin = np.array(in_world((0.0, 0.0, 0.0), volume))
-    turned = np.array(in_world(normal, volume)) - origin
-    views = [(abs(float(_directions(node)[:, 2] @ turned)), node) for node in nodes_of(scene, "vtkMRMLSliceNode")]
+    views = nodes_of(scene, "vtkMRMLSliceNode")
     if not views:
         return None
-    matrix = max(views, key=lambda view: view[0])[1].GetSliceToRAS()
+    normal = _normal(volume)
+    matrix = max(views, key=lambda node: _alignment(node, volume)).GetSliceToRAS()
     place = [matrix.GetElement(r, 3) for r in range(3)]
     transform = volume.GetParentTransformNode()
     if transform is not None:
@@ -119,9 +115,16 @@ class Turned:
     before: dict[str, list[float]] = field(default_factory=dict)
 
     def turn(self, scene: Any, volume: Any) -> float:
-        """Turn all slice views to the planes of a volume node; by how many degrees at most."""
+        """Turn all slice views to the planes of a volume node; by how many degrees at most.
+
+        Of a film only the view that lies most nearly in it: the others would show it upside down or on its side.
+        """
         most = 0.0
-        for node in nodes_of(scene, "vtkMRMLSliceNode"):
+        views = nodes_of(scene, "vtkMRMLSliceNode")
+        image = volume.GetImageData()
+        if image is not None and image.GetDimensions()[2] == 1:
+            views = sorted(views, key=lambda node: -_alignment(node, volume))[:1]
+        for node in views:
             old = _directions(node)
             self.before.setdefault(node.GetID(), [float(v) for v in old.ravel()])
             node.RotateToVolumePlane(volume)
@@ -138,6 +141,19 @@ class Turned:
                     matrix.SetElement(n // 3, n % 3, value)
                 node.UpdateMatrices()
         self.before = {}
+
+
+def _normal(volume: Any) -> npt.NDArray[np.float64]:
+    """(3,): the normal of the planes in which an image was acquired, RAS in its own space."""
+    columns = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASDirectionMatrix(columns)
+    return np.array([columns.GetElement(r, 2) for r in range(3)])
+
+
+def _alignment(view: Any, volume: Any) -> float:
+    """How nearly a slice view lies in the planes of ``volume``: greater is nearer."""
+    turned = np.array(in_world(list(_normal(volume)), volume)) - np.array(in_world((0.0, 0.0, 0.0), volume))
+    return abs(float(_directions(view)[:, 2] @ turned))
 
 
 def _directions(node: Any) -> npt.NDArray[np.float64]:

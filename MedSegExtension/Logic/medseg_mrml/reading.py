@@ -26,11 +26,13 @@ _DIGITS = 3
 def reading_table(table: Table, *, lesions: bool = False) -> Table:
     """``table`` with the same rows; columns in reading order, positions left out, numbers of three digits.
 
-    ``voxels`` stays only where there is no volume. Names of columns are words; units stand in `Column.unit` alone.
+    Columns without any value are left out (the volume of a film); ``voxels`` stays only where there is no volume.
+    Names of columns are words; units stand in `Column.unit` alone.
     ``lesions``: the components of a segment are findings, else they are its parts.
     """
     names = [c.name for c in table.columns]
-    kept = [n for n in names if n not in _HIDDEN and not n.startswith(_HIDDEN_STARTS)]
+    told = [n for k, n in enumerate(names) if not table.rows or any(row[k] is not None for row in table.rows)]
+    kept = [n for n in told if n not in _HIDDEN and not n.startswith(_HIDDEN_STARTS)]
     if any(n.startswith("volume_") for n in kept):
         kept = [n for n in kept if n != "voxels"]
     order = [n for n in _FIRST if n in kept] + [n for n in kept if n not in _FIRST]

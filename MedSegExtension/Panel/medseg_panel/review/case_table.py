@@ -47,6 +47,7 @@ class CaseTable:
         layout.addLayout(filters)
         self.everybody = qt.QPushButton(_("Show all cases again"))
         self.everybody.connect("clicked(bool)", lambda: self.show_only(None))
+        self.everybody.toolTip = _("Only some cases of the list are shown now.")
         self.everybody.visible = False
         layout.addWidget(self.everybody)
         self.table = plain_table("casesTable", _COLUMNS, 130)

@@ -26,6 +26,7 @@ class Keeping:
     def __init__(self, desk: Desk, dialogs: Dialogs) -> None:
         self._desk, self._dialogs = desk, dialogs
         self.button = qt.QPushButton(_("More"))
+        self.button.toolTip = _("Versions, report, folder of the review, keys.")
         self.menu = qt.QMenu(self.button)
         self.button.setMenu(self.menu)
         self._of_case = [
