@@ -83,7 +83,8 @@ def test_tfjs_weights_become_a_model_that_can_be_applied(
     assert any("white and grey matter" in card.lower() for card in real.dialogs.details), "the card comes before it"
     assert real.panel.model.card is not None and real.panel.model.card.id == "meshnet-gwm-light"
     assert real.panel.model.card.has_weights and real.panel.model.card.folder.is_relative_to(tmp_path)
-    assert not list(tmp_path.glob("medseg-*")), "the import left files behind"
+    left = [path for path in tmp_path.glob("medseg-*/*") if path.name != ".owner"]  # the worker has a folder of its own
+    assert not left, "the import left files behind"
 
 
 def test_an_unknown_onnx_file_becomes_a_model_by_its_answers(
