@@ -92,17 +92,6 @@ def test_a_precision_that_decides_otherwise_is_refused_and_the_user_told(tiny: M
     assert ran == ["float32"] * 2 and told.warnings, "each run says so"
 
 
-@pytest.mark.parametrize(("wrong", "equal"), [(1, "100.0000 %"), (64, "0.0000 %")])
-def test_of_overlapping_windows_the_middle_is_compared(wrong: int, equal: str, tmp_path: Path, tiny: Model) -> None:
-    """At their edges windows differ more, where the next window decides: a network would be refused for nothing."""
-    inference = {"mode": "sliding_window", "patch": [4, 4, 4], "overlap": 0.5}
-    model, kept = load_model(package(tmp_path / "windows", inference=inference)), SessionCache()
-    Network.wrong = wrong
-    volume(kept, model)
-    told, _, _ = volume(kept, model)
-    assert equal in (told.warnings or told.notes)[0]
-
-
 def test_a_volume_that_was_cancelled_decides_nothing(tiny: Model) -> None:
     monitor = Monitor()
     opened = session.Session.open(tiny, "openvino:cpu", monitor=monitor, precision="bfloat16")

@@ -1,8 +1,7 @@
 """A lower precision than float32 on OpenVINO, kept only where a whole volume showed that it decides as float32 does.
 
 On its first volume a network runs in both precisions, and float32 gives the result. From the next one on the lower
-precision runs alone where at least 99.95 % of the decisions were the same, else float32 does. Of windows that overlap
-their middles are compared: near its edges a window hardly counts in the result. What was found is
+precision runs alone where at least 99.95 % of the decisions were the same, else float32 does. What was found is
 remembered for this network, its sizes and this processor.
 """
 
@@ -81,22 +80,10 @@ class Compared:
         result = self._call(self._exact, feeds)
         if self._share is None and automatic.telling(feeds):
             other = self._call(self._lower, feeds)
-            both = [self._middle(one) for one in (result, other)]
-            size = both[0][self._manifest.output.tensor].size
-            self._equal += size * automatic.agreement(self._manifest, *both)
+            size = result[self._manifest.output.tensor].size
+            self._equal += size * automatic.agreement(self._manifest, result, other)
             self._decisions += size
         return result
-
-    def _middle(self, result: dict[str, Array]) -> dict[str, Array]:
-        """Of overlapping windows the middle: so a voxel counts once, in the window that weighs most where it lies."""
-        plan, name, layout = self._manifest.inference, self._manifest.output.tensor, self._manifest.output.layout
-        values = result[name]
-        if plan.mode != "sliding_window" or len(layout) != values.ndim:
-            return result
-        steps = plan.stride or [length * (1 - plan.overlap) for length in plan.patch]
-        shares = {axis: 1 - step / length for axis, step, length in zip("WHD", steps, plan.patch, strict=True)}
-        cuts = [int(n * max(0.0, shares.get(axis, 0.0)) / 2) for axis, n in zip(layout, values.shape, strict=True)]
-        return {name: values[tuple(slice(cut, n - cut) for cut, n in zip(cuts, values.shape, strict=True))]}
 
     def volume_is_done(self, whole: bool) -> None:
         """Decide by the volume that was run, if ``whole``; nothing happens where nothing was compared."""
