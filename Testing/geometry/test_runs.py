@@ -34,6 +34,15 @@ def test_runs_are_joined_as_voxels_are(seed, connectivity, axis, share):
     np.testing.assert_array_equal(found.mask(keep), np.concatenate([[False], keep])[expected])
 
 
+def test_runs_of_rows_that_nothing_joins_are_components():
+    """Neighbours along I only: a caller who asks for rows apart would get an error."""
+    rows = np.zeros((3, 3, 3), bool)
+    rows[1, 1] = True
+    mask = np.ones((2, 3, 4), bool)
+    found = runs_of(mask, rows)
+    assert found.count == 6 and np.array_equal(found.labelled(), ndimage.label(mask, rows)[0])
+
+
 def test_too_many_runs_are_left_to_scipy():
     """Noise has a run for every few voxels; joining them would take longer than it saves, and much memory."""
     mask = np.random.default_rng(0).random((20, 20, 20)) < 0.5

@@ -201,14 +201,13 @@ def _both_axes(node: Node) -> Any:
     op = opset()
 
     def reshaped(source: Any, *size: int) -> Any:
-        return op.reshape(source, op.constant(np.array(size, np.int64)), False)
+        return op.reshape(source, integers(size), False)
 
     def swapped(source: Any) -> Any:
-        return op.transpose(source, op.constant(np.array([0, 2, 1, 3], np.int64)))
+        return op.transpose(source, integers([0, 2, 1, 3]))
 
     def convolved(source: Any, weights: Array, stride: int, pad: int) -> Any:
-        kernel = op.constant(weights.astype(np.float32))
-        return op.convolution(source, kernel, [stride, stride], [pad, pad], [pad, pad], [1, 1])
+        return op.convolution(source, constant(weights), [stride, stride], [pad, pad], [pad, pad], [1, 1])
 
     weights = node.input_value(1).get_node().data
     outside = len(weights)
@@ -217,7 +216,7 @@ def _both_axes(node: Node) -> Any:
     pieces = reshaped(node.input_value(0), images * inside, 1, height, width)
     pieces = convolved(pieces, np.kron(_B, _B).reshape(sums, 1, _SIDE, _SIDE), _M, 1)
     pieces = swapped(reshaped(pieces, images, inside, sums, high * wide))  # (image, sum, channel, piece)
-    product = op.matmul(op.constant(_transformed(weights)[None]), pieces, False, False)
+    product = op.matmul(constant(_transformed(weights)[None]), pieces, False, False)
     product = reshaped(swapped(product), images * outside, sums, high, wide)
     result = convolved(product, np.kron(_A, _A).reshape(_M**2, sums, 1, 1), 1, 0)
     return reshaped(op.depth_to_space(result, "blocks_first", _M), images, outside, height, width)

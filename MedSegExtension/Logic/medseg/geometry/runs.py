@@ -75,7 +75,8 @@ def runs_of(mask: Mask, structure: Mask, *, most: int | None = None) -> Runs | N
             # Pairs are what there is most of; the search below works with 32 bits.
             one.append(left.astype(np.int32))
             other.append(right.astype(np.int32))
-    del rows, first, left, right
+            del left, right
+    del rows, first
     count, component = _joined(len(starts), one, other)
     return Runs(shape, starts, stops, component, count)
 
